@@ -1,0 +1,1 @@
+//! Server connections, pools and lending, health and roles, cancel; publishes the cluster view.

@@ -1,0 +1,1 @@
+//! Postgres clusters on this machine: initialise, start, replicate, promote, stop, remove.

@@ -1,0 +1,1 @@
+//! Listeners, TCP, Unix and TLS streams, the per-core runtimes and socket options.

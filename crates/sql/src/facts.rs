@@ -1,0 +1,290 @@
+//! What is known of a statement: our own types, between the parser and the router.
+//!
+//! A fact is only written here when it is certain. Whatever could not be decided is `Unknown`, and `Unknown` goes to
+//! the primary (and is refused on a sharded database).
+
+/// An identifier as Postgres sees it: folded to lower case unless it was quoted.
+pub type Name = Box<str>;
+
+/// Facts of one text, which may hold several statements (simple Query) or none (an empty query).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// One entry for each statement, in order; empty for an empty query.
+    pub statements: Vec<Statement>,
+    /// `/* pgweir: … */` at the very start of the text.
+    pub hint: Hint,
+    /// The worst access of all statements (`Read` < `Unknown` < `Write`); `Read` for an empty query.
+    pub access: Access,
+}
+
+/// Facts of one statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What kind of statement it is.
+    pub kind: Kind,
+    /// Whether it may run on a replica.
+    pub access: Access,
+    /// Why `access` is not `Read`, for `SHOW pgweir.route`; `None` when it reads.
+    pub because: Option<Because>,
+    /// Tables and views that it names (not CTE names), with their use.
+    pub relations: Vec<Relation>,
+    /// Whether `relations` is surely complete. False for anything that was not fully understood, for functions that
+    /// may read tables of their own, for DO, CALL and the like.
+    pub relations_complete: bool,
+    /// What it does to the state of the session that a pool must not lose.
+    pub effects: Vec<Effect>,
+    /// Key values, for sharding.
+    pub keys: Keys,
+    /// Cannot run inside a transaction block nor share a pipeline (VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
+    pub alone: bool,
+}
+
+/// Whether a statement may run on a replica. Ordered: the worst of several decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Access {
+    /// Surely only reads, and a replica gives the answer that the primary would.
+    #[default]
+    Read,
+    /// Not understood, or depends on what only the server knows (a user's function).
+    Unknown,
+    /// Surely writes, locks, or must have the primary.
+    Write,
+}
+
+/// Why a statement is not a plain read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    /// It is a command that writes (INSERT, DDL, …): its name in upper case.
+    Command(&'static str),
+    /// FOR UPDATE, FOR SHARE and their kind, or LOCK.
+    Locking,
+    /// A data-modifying WITH.
+    WritingWith,
+    /// SELECT INTO.
+    Into,
+    /// It calls this function, which may write or must have the primary.
+    Function(Name),
+    /// It calls this function, of which nothing is known.
+    UnknownFunction(Name),
+    /// It reads this relation, which only the primary has right (statistics, locks, sequences …).
+    PrimaryRelation(Name),
+    /// It was not understood: what stopped us, in a few words.
+    NotUnderstood(Box<str>),
+}
+
+/// The kinds that something above must tell apart. The first keyword decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// SELECT, VALUES, TABLE, WITH … SELECT.
+    Select,
+    /// INSERT, with or without WITH.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// MERGE.
+    Merge,
+    /// EXPLAIN of anything.
+    Explain,
+    /// COPY … FROM STDIN.
+    CopyIn,
+    /// COPY … TO STDOUT.
+    CopyOut,
+    /// COPY from or to a file or program of the server.
+    CopyServer,
+    /// BEGIN, START TRANSACTION.
+    Begin(Begin),
+    /// COMMIT, END (without AND CHAIN).
+    Commit,
+    /// ROLLBACK, ABORT (without TO, without AND CHAIN).
+    Rollback,
+    /// COMMIT AND CHAIN, ROLLBACK AND CHAIN.
+    EndAndChain,
+    /// SAVEPOINT.
+    Savepoint,
+    /// RELEASE SAVEPOINT.
+    Release,
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo,
+    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED.
+    TwoPhase,
+    /// SET (SESSION and LOCAL), SET ROLE, SET TRANSACTION …; the effect says what.
+    Set,
+    /// RESET.
+    Reset,
+    /// SHOW of this setting, folded to lower case by the effect-free `Statement::show`.
+    Show,
+    /// DISCARD.
+    Discard,
+    /// SQL PREPARE.
+    Prepare,
+    /// SQL EXECUTE.
+    Execute,
+    /// SQL DEALLOCATE.
+    Deallocate,
+    /// DECLARE CURSOR.
+    Declare,
+    /// FETCH, MOVE, CLOSE.
+    Cursor,
+    /// LISTEN, UNLISTEN, NOTIFY.
+    Notify,
+    /// DO, CALL.
+    Procedure,
+    /// CREATE, ALTER, DROP, TRUNCATE, GRANT, COMMENT … and every other utility command.
+    Utility,
+    /// Not understood.
+    Unknown,
+}
+
+/// What a BEGIN asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Begin {
+    /// READ ONLY or READ WRITE, if said.
+    pub read_only: Option<bool>,
+    /// SERIALIZABLE was said.
+    pub serializable: bool,
+}
+
+/// A relation that a statement names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// The schema, if the statement said one.
+    pub schema: Option<Name>,
+    /// The relation's own name.
+    pub name: Name,
+    /// Whether the statement changes it.
+    pub written: bool,
+}
+
+/// An effect on session state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// SET [SESSION] name = value, as text exactly as the statement wrote it after TO or =. `SET TIME ZONE` is
+    /// `timezone`; `SET NAMES` is `client_encoding`; SET ROLE is `role`; SET SESSION AUTHORIZATION is
+    /// `session_authorization`. For a name that begins with `pgweir.` the statement is pgweir's own.
+    Set {
+        /// Setting name, lower case.
+        name: Name,
+        /// Its value, unquoted if it was one literal or word; a list keeps the statement's own text.
+        value: Box<str>,
+        /// The value is a list or an expression: `value` is raw SQL text to be put after `TO`.
+        raw: bool,
+    },
+    /// SET LOCAL, set_config(…, true): ends with the transaction.
+    SetLocal,
+    /// RESET name, SET name TO DEFAULT.
+    Reset(Name),
+    /// RESET ALL.
+    ResetAll,
+    /// DISCARD ALL.
+    DiscardAll,
+    /// SHOW of this setting (lower case; `all` for SHOW ALL): no effect, but `pgweir.*` is answered by pgweir.
+    Show(Name),
+    /// LISTEN channel.
+    Listen(Name),
+    /// UNLISTEN channel, or all.
+    Unlisten(Option<Name>),
+    /// SQL PREPARE of this name.
+    Prepare(Name),
+    /// SQL DEALLOCATE of this name, or all.
+    Deallocate(Option<Name>),
+    /// Ties the session to its server connection.
+    Pin(PinReason),
+    /// What it does to the session cannot be known.
+    Unknown,
+}
+
+/// Why a session is tied to its server connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PinReason {
+    /// CREATE TEMP TABLE and the like, SELECT INTO TEMP.
+    TemporaryTable,
+    /// DECLARE … WITH HOLD.
+    HoldCursor,
+    /// pg_advisory_lock and its kind without `_xact_`.
+    AdvisoryLock,
+    /// setseed().
+    Setseed,
+    /// LOAD.
+    Load,
+    /// SQL PREPARE.
+    SqlPrepare,
+    /// LISTEN.
+    Listen,
+    /// A SET, or a set_config(…, false) inside a larger statement.
+    Setting,
+    /// The text was not understood, or calls code that may hide state.
+    Doubt,
+}
+
+/// What is known of shard keys: equality that surely holds for every row that the statement touches.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Keys {
+    /// Nothing known.
+    #[default]
+    None,
+    /// AND-ed at the top level of the only query level: `column = value`. `relation` is an index into
+    /// `Statement::relations`; unqualified columns are only listed where a single relation is named.
+    Equal(Vec<KeyEquality>),
+    /// INSERT … VALUES: the target's columns (`None`: not listed) and, for each row, each column's value.
+    Rows {
+        /// The column list, if there was one.
+        columns: Option<Vec<Name>>,
+        /// A value for each column of each row; `None`: an expression, DEFAULT.
+        rows: Vec<Vec<Option<Value>>>,
+    },
+}
+
+/// `relation.column = value`, AND-ed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEquality {
+    /// Index into `Statement::relations`.
+    pub relation: usize,
+    /// Column name.
+    pub column: Name,
+    /// What it equals.
+    pub value: Value,
+}
+
+/// Where a value is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// The literal of this index in `Analysis::literals`.
+    Literal(u32),
+    /// Parameter `$n` of Bind, 1-based.
+    Parameter(u16),
+}
+
+/// A literal left out of the shape, found in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Literal {
+    /// Byte range in the text, quotes and prefix included, a leading minus not.
+    pub start: u32,
+    /// End of the range, exclusive.
+    pub end: u32,
+    /// A string (plain, escape, dollar, U&) or a number.
+    pub string: bool,
+}
+
+/// Hints of `/* pgweir: role=replica shard=eu */`. Unknown keys or values make the statement an error above.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hint {
+    /// `role=primary|replica`.
+    pub role: Option<HintRole>,
+    /// `shard=NAME`.
+    pub shard: Option<Name>,
+    /// `key=VALUE`: the shard that this key's value belongs to.
+    pub key: Option<Box<str>>,
+    /// A key or value that is not known, for the error message.
+    pub invalid: Option<Box<str>>,
+}
+
+/// A role that a hint asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintRole {
+    /// The primary.
+    Primary,
+    /// A replica, even for what is not known to read.
+    Replica,
+}

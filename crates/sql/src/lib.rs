@@ -1,0 +1,3 @@
+//! SQL text to facts: lexer, shape cache and parser, without I/O.
+
+pub mod facts;

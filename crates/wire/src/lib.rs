@@ -1,0 +1,1 @@
+//! The Postgres wire protocol: bytes to frames to messages, without I/O.
