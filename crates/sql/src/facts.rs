@@ -26,7 +26,8 @@ pub struct Statement {
     pub access: Access,
     /// Why `access` is not `Read`, for `SHOW pgweir.route`; `None` when it reads.
     pub because: Option<Because>,
-    /// Tables and views that it names (not CTE names), with their use.
+    /// Tables and views that it names (not CTE names), with their use; an entry for each place where one is named, so
+    /// that a self-join has two.
     pub relations: Vec<Relation>,
     /// Whether `relations` is surely complete. False for anything that was not fully understood, for functions that
     /// may read tables of their own, for DO, CALL and the like.
@@ -35,8 +36,64 @@ pub struct Statement {
     pub effects: Vec<Effect>,
     /// Key values, for sharding.
     pub keys: Keys,
+    /// Columns that an UPDATE, ON CONFLICT DO UPDATE or MERGE assigns: a change of a shard key moves a row.
+    pub assigned: Vec<Name>,
     /// Cannot run inside a transaction block nor share a pipeline (VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
     pub alone: bool,
+}
+
+impl Statement {
+    /// A statement of this kind that surely reads, names nothing and does nothing to the session.
+    #[must_use]
+    pub fn read(kind: Kind) -> Self {
+        Self {
+            kind,
+            access: Access::Read,
+            because: None,
+            relations: Vec::new(),
+            relations_complete: true,
+            effects: Vec::new(),
+            keys: Keys::None,
+            assigned: Vec::new(),
+            alone: false,
+        }
+    }
+
+    /// A command that must have the primary, and of which the relations are not known.
+    #[must_use]
+    pub fn command(kind: Kind, name: &'static str) -> Self {
+        let mut statement = Self::read(kind);
+        statement.worsen(Access::Write, Because::Command(name));
+        statement.relations_complete = false;
+        statement
+    }
+
+    /// A statement that was not understood, and may hide anything.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        let mut statement = Self::read(Kind::Unknown);
+        statement.worsen(Access::Unknown, Because::NotUnderstood(why.into()));
+        statement.relations_complete = false;
+        statement.effects.push(Effect::Pin(PinReason::Doubt));
+        statement
+    }
+
+    /// Raises `access` to at least this; the first reason of the worst access is kept.
+    pub fn worsen(&mut self, access: Access, because: Because) {
+        if access > self.access {
+            self.access = access;
+            self.because = Some(because);
+        }
+    }
+
+    /// The setting that a SHOW asks for, lower case.
+    #[must_use]
+    pub fn show(&self) -> Option<&str> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Show(name) => Some(&**name),
+            _ => None,
+        })
+    }
 }
 
 /// Whether a statement may run on a replica. Ordered: the worst of several decides.
@@ -181,11 +238,11 @@ pub enum Effect {
     DiscardAll,
     /// SHOW of this setting (lower case; `all` for SHOW ALL): no effect, but `pgweir.*` is answered by pgweir.
     Show(Name),
-    /// LISTEN channel.
+    /// LISTEN channel. No `Pin(Listen)` comes with it: whoever can't hold it elsewhere pins.
     Listen(Name),
     /// UNLISTEN channel, or all.
     Unlisten(Option<Name>),
-    /// SQL PREPARE of this name.
+    /// SQL PREPARE of this name. No `Pin(SqlPrepare)` comes with it: whoever can't replay it elsewhere pins.
     Prepare(Name),
     /// SQL DEALLOCATE of this name, or all.
     Deallocate(Option<Name>),
