@@ -1,6 +1,26 @@
 //! Facts, session and a view of the cluster to a routing decision with its reason. Pure: no I/O, no clock of its own.
 //!
-//! Two steps: `decide` says which shard and which role (from the statement alone), `choose` says which node of that
-//! shard (from the cluster view and the load).
+//! Two steps: [`decide`] says which shard and which role (from the statement alone), [`choose`] says which node of
+//! that shard (from the cluster view and the load).
 
+mod choose;
+mod combine;
+mod decide;
+mod decision;
+mod explain;
+mod map;
+mod reason;
+mod role;
+mod shard;
 pub mod view;
+
+pub use choose::{NoNode, choose};
+pub use combine::combine;
+pub use decide::{decide, describe};
+pub use decision::{
+    Decision, ParameterValue, Parameters, Refusal, Request, RoleSource, SessionRouting, ShardIndex, Target,
+    TargetRole,
+};
+pub use explain::explain;
+pub use map::DatabaseMap;
+pub use reason::{Reason, RoleReason, ShardReason};

@@ -1,6 +1,6 @@
 //! What is known of a cluster's nodes: written by `backend`'s control task, read by every core.
 
-use config::{NodeRole, ClusterId};
+use config::{ClusterId, NodeRole};
 
 /// Index of a node in its cluster's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

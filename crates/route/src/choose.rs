@@ -1,0 +1,164 @@
+//! Which node of a cluster: from its last view, the settings and the load.
+
+use config::{Balance, NodeRole, ReadsOnPrimary, RouteSettings};
+
+use crate::decision::{Refusal, TargetRole};
+use crate::view::{ClusterView, NodeIndex, NodeView, Proximity};
+
+/// Why there is no node to choose. All may pass, so a caller may wait for the next view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoNode {
+    /// None is known to be the primary and up.
+    #[error("no primary is known")]
+    NoPrimary,
+    /// No replica is up, and reads may not go to the primary.
+    #[error("no replica is up")]
+    NoReplica,
+    /// Several claim to be the primary.
+    #[error("more than one node claims to be the primary")]
+    Doubt,
+}
+
+impl NoNode {
+    /// SQLSTATE `cannot_connect_now`.
+    pub const SQLSTATE: &'static str = "57P03";
+
+    /// The error for a client that is not to wait (any longer); `place` names the cluster or shard.
+    pub fn refusal(self, place: &str) -> Refusal {
+        let (detail, hint) = match self {
+            NoNode::NoPrimary => (
+                "No node of it is up and out of recovery.",
+                "Try again: the statement runs as soon as a primary is found.",
+            ),
+            NoNode::NoReplica => (
+                "route.reads_on_primary is \"never\", and no replica of it is up.",
+                "Try again, or set route.reads_on_primary to if_no_replica.",
+            ),
+            NoNode::Doubt => (
+                "Several of its nodes are up and out of recovery; writing to the wrong one would lose data.",
+                "Stop the node that was replaced.",
+            ),
+        };
+        Refusal {
+            sqlstate: NoNode::SQLSTATE,
+            message: format!("{self} in \"{place}\""),
+            detail: Some(detail.into()),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+/// Chooses a node of this role. `load` is the number of connections in use at a node; `turn` is the caller's own
+/// counter (one per core and pool), which breaks ties and is advanced. Allocates nothing.
+pub fn choose(
+    view: &ClusterView,
+    role: TargetRole,
+    settings: &RouteSettings,
+    load: &dyn Fn(NodeIndex) -> u32,
+    turn: &mut u32,
+) -> Result<NodeIndex, NoNode> {
+    if role == TargetRole::Primary {
+        return primary(view);
+    }
+    let with_primary = match settings.reads_on_primary {
+        ReadsOnPrimary::Always => primary(view).ok(),
+        ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Never => None,
+    };
+    let readers = Readers { view, primary: with_primary };
+    let chosen = readers.nearest().and_then(|nearest| {
+        let this_turn = *turn;
+        *turn = turn.wrapping_add(1);
+        match settings.balance {
+            Balance::LeastConnections => readers.least_loaded(nearest, load, this_turn),
+            Balance::RoundRobin => readers.by_weight(nearest, this_turn),
+            Balance::Random => readers.by_weight(nearest, scatter(this_turn)),
+        }
+    });
+    match (chosen, settings.reads_on_primary) {
+        (Some(node), _) => Ok(node),
+        (None, ReadsOnPrimary::Never) => Err(NoNode::NoReplica),
+        (None, ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => primary(view),
+    }
+}
+
+/// The one node that is up and the primary.
+fn primary(view: &ClusterView) -> Result<NodeIndex, NoNode> {
+    let mut primaries = nodes(view)
+        .filter(|(_, node)| node.up && node.role == Some(NodeRole::Primary))
+        .map(|(index, _)| index);
+    match (primaries.next(), primaries.next()) {
+        (Some(primary), None) => Ok(primary),
+        (Some(_), Some(_)) => Err(NoNode::Doubt),
+        (None, _) => Err(NoNode::NoPrimary),
+    }
+}
+
+fn nodes(view: &ClusterView) -> impl Iterator<Item = (NodeIndex, &NodeView)> {
+    (0u16..).map(NodeIndex).zip(&view.nodes)
+}
+
+/// The nodes that may read: replicas that are up and have a weight, and perhaps the primary.
+struct Readers<'a> {
+    view: &'a ClusterView,
+    primary: Option<NodeIndex>,
+}
+
+impl<'a> Readers<'a> {
+    fn all(&self) -> impl Iterator<Item = (NodeIndex, &'a NodeView)> {
+        let primary = self.primary;
+        nodes(self.view).filter(move |(index, node)| {
+            let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
+            node.up && reads && node.weight > 0
+        })
+    }
+
+    fn nearest(&self) -> Option<Proximity> {
+        self.all().map(|(_, node)| node.proximity).min()
+    }
+
+    fn at(&self, proximity: Proximity) -> impl Iterator<Item = (NodeIndex, &'a NodeView)> {
+        self.all().filter(move |(_, node)| node.proximity == proximity)
+    }
+
+    /// The fewest connections for its weight; of equals, another one each turn.
+    fn least_loaded(&self, at: Proximity, load: &dyn Fn(NodeIndex) -> u32, turn: u32) -> Option<NodeIndex> {
+        let count = u32::try_from(self.at(at).count()).ok().filter(|&count| count > 0)?;
+        let first = turn % count;
+        let mut best: Option<(NodeIndex, u64, u64, u32)> = None;
+        for (rank, (index, node)) in (0u32..).zip(self.at(at)) {
+            let load = u64::from(load(index));
+            let weight = u64::from(node.weight);
+            // How long after the node whose turn it is.
+            let after = (rank + count - first) % count;
+            let better = best.is_none_or(|(_, best_load, best_weight, best_after)| {
+                (load * best_weight, after) < (best_load * weight, best_after)
+            });
+            if better {
+                best = Some((index, load, weight, after));
+            }
+        }
+        best.map(|(index, ..)| index)
+    }
+
+    /// The node on which `number` falls when each takes as many numbers as its weight.
+    fn by_weight(&self, at: Proximity, number: u32) -> Option<NodeIndex> {
+        let total: u64 = self.at(at).map(|(_, node)| u64::from(node.weight)).sum();
+        let mut left = u64::from(number).checked_rem(total)?;
+        for (index, node) in self.at(at) {
+            match left.checked_sub(u64::from(node.weight)) {
+                Some(rest) => left = rest,
+                None => return Some(index),
+            }
+        }
+        None
+    }
+}
+
+/// Neighbouring numbers to far ones: the finalizer of MurmurHash3.
+fn scatter(mut number: u32) -> u32 {
+    number ^= number >> 16;
+    number = number.wrapping_mul(0x85eb_ca6b);
+    number ^= number >> 13;
+    number = number.wrapping_mul(0xc2b2_ae35);
+    number ^ (number >> 16)
+}

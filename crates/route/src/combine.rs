@@ -1,0 +1,71 @@
+//! The decisions of several messages up to a Sync, folded into one: they all go to the same server.
+
+use crate::decision::{Decision, Target, TargetRole};
+use crate::map::DatabaseMap;
+use crate::reason::{Reason, RoleReason};
+use crate::shard;
+
+/// Two decisions of the same pipeline as one: a replica only if both may, the primary otherwise; two shards are
+/// refused, and so is all that follows a refusal.
+///
+/// Fold a pipeline with it from the first decision on. (Several statements in one text need no folding: [`decide`]
+/// has judged the text whole.)
+///
+/// [`decide`]: crate::decide
+pub fn combine(map: &DatabaseMap, first: Decision, next: Decision) -> Decision {
+    let (first, next) = match (first, next) {
+        (refused @ Decision::Refuse(_), _) | (_, refused @ Decision::Refuse(_)) => return refused,
+        (
+            Decision::Go { target, reason, would },
+            Decision::Go { target: next, reason: next_reason, would: next_would },
+        ) => ((target, reason, would), (next, next_reason, next_would)),
+    };
+    let (shard, shard_reason) =
+        match shard::join(map, (first.0.shard, first.1.shard), (next.0.shard, next.1.shard)) {
+            Ok(shard) => shard,
+            Err(refusal) => return Decision::Refuse(refusal),
+        };
+    let role = worse(first.0.role, next.0.role);
+    let reason = match (role, first.0.role) {
+        (TargetRole::Replica, _) => both_read(first.1.role, next.1.role),
+        (TargetRole::Primary, TargetRole::Primary) => primary_in_pipeline(first.1.role),
+        (TargetRole::Primary, TargetRole::Replica) => primary_in_pipeline(next.1.role),
+    };
+    let would = match (first.2, next.2) {
+        (None, None) => None,
+        (first_would, next_would) => {
+            Some(worse(first_would.unwrap_or(first.0.role), next_would.unwrap_or(next.0.role)))
+        }
+    };
+    Decision::Go {
+        target: Target { shard, role },
+        reason: Reason { role: reason, shard: shard_reason },
+        would,
+    }
+}
+
+fn worse(one: TargetRole, other: TargetRole) -> TargetRole {
+    match (one, other) {
+        (TargetRole::Replica, TargetRole::Replica) => TargetRole::Replica,
+        _ => TargetRole::Primary,
+    }
+}
+
+/// What was told, or a transaction, stays the reason; plain reads become a pipeline that reads.
+fn both_read(first: RoleReason, next: RoleReason) -> RoleReason {
+    match (first, next) {
+        (
+            RoleReason::Reads | RoleReason::Empty | RoleReason::PipelineReads,
+            RoleReason::Reads | RoleReason::Empty,
+        ) => RoleReason::PipelineReads,
+        (RoleReason::Reads | RoleReason::Empty, next) => next,
+        (first, _) => first,
+    }
+}
+
+fn primary_in_pipeline(reason: RoleReason) -> RoleReason {
+    match reason {
+        RoleReason::Writes(culprit) | RoleReason::Session(culprit) => RoleReason::PipelineWrites(culprit),
+        told => told,
+    }
+}

@@ -1,0 +1,42 @@
+//! A decision in words, for `pgweir explain` and `SHOW pgweir.route`.
+
+use std::fmt::Write;
+
+use crate::decision::{Decision, TargetRole};
+use crate::map::DatabaseMap;
+
+/// A decision in words, on one line: `primary: INSERT writes`, or on a sharded database
+/// `shard us, replica: reads only; customers.region = 'US'`. A refusal takes a line each for its error, DETAIL and
+/// HINT. The map is the one that decided.
+pub fn explain(map: &DatabaseMap, decision: &Decision) -> String {
+    let mut words = String::new();
+    // Writing to a String can't fail.
+    let _ = match decision {
+        Decision::Go { target, reason, would } => {
+            if map.is_sharded() {
+                let _ = write!(words, "shard {}, ", map.shard_name(target.shard));
+            }
+            let _ = match would {
+                Some(TargetRole::Replica) => {
+                    write!(words, "{} (observing; a replica otherwise): {reason}", target.role)
+                }
+                Some(TargetRole::Primary) | None => write!(words, "{}: {reason}", target.role),
+            };
+            match map.shard_reason_in_words(reason.shard) {
+                shard if shard.is_empty() => Ok(()),
+                shard => write!(words, "; {shard}"),
+            }
+        }
+        Decision::Refuse(refusal) => {
+            let _ = write!(words, "refused: {} (SQLSTATE {})", refusal.message, refusal.sqlstate);
+            if let Some(detail) = &refusal.detail {
+                let _ = write!(words, "\nDETAIL: {detail}");
+            }
+            match &refusal.hint {
+                Some(hint) => write!(words, "\nHINT: {hint}"),
+                None => Ok(()),
+            }
+        }
+    };
+    words
+}
