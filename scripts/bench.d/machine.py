@@ -1,0 +1,100 @@
+"""This machine: its facts, its user for servers, free ports, and what a process has used of it."""
+
+import os
+import pwd
+import resource
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def facts():
+    """What a reader must know to compare: a list of (name, value)."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    models = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return [
+        ("Date", time.strftime("%Y-%m-%d")),
+        ("CPU", models[0] if models else os.uname().machine),
+        ("Cores", str(len(os.sched_getaffinity(0)))),
+        ("Memory", f"{memory:.0f} GiB"),
+        ("Kernel", f"{os.uname().sysname} {os.uname().release}"),
+    ]
+
+
+def server_user():
+    """Postgres and PgBouncer refuse to run as root: the keyword arguments for `subprocess` that make it another user."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        except KeyError:
+            continue
+    raise SystemExit("error: as root, a user `postgres` or `nobody` is needed to run servers")
+
+
+def give_to_server_user(path):
+    """Makes `path` the property of the user that servers run as."""
+    user = server_user()
+    if user:
+        os.chown(path, user["user"], user["group"])
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def raise_open_files(wanted):
+    """As many open files as `wanted`, for us and our children; says what is missing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SystemExit(f"error: {wanted} open files are needed, the limit is {hard} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of processor time, of all threads."""
+
+    user: float
+    system: float
+
+    def __sub__(self, other):
+        return Cpu(self.user - other.user, self.system - other.system)
+
+
+def cpu(pid):
+    """What the process has used until now (proc(5), stat, fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Cpu(int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND)
+
+
+def rss(pid):
+    """Resident memory of the process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"process {pid} has no memory: it has ended")
+
+
+def stop(process, kill_after=10):
+    """Ends a child that we started; by SIGKILL if SIGTERM isn't enough."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(kill_after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,121 @@
+"""A Postgres primary and its streaming replicas in a folder of their own; fast rather than durable."""
+
+import glob
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import machine
+import wire
+
+USER = "bench"
+DATABASE = "bench"
+
+
+def binaries():
+    """The folder with initdb and its kind: PG_BIN, the newest of Debian's, or PATH."""
+    debian = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(p.split("/")[4]), reverse=True)
+    on_path = shutil.which("initdb")
+    for folder in [os.environ.get("PG_BIN"), *debian, on_path and os.path.dirname(on_path)]:
+        if folder and all(os.access(f"{folder}/{name}", os.X_OK) for name in ("initdb", "postgres", "pg_basebackup")):
+            return Path(folder)
+    raise SystemExit("error: Postgres' server binaries are missing (scripts/test installs them); or set PG_BIN")
+
+
+def version():
+    """As `postgres --version` says it."""
+    return subprocess.run([binaries() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Node:
+    """One server: a data folder, a port, a process."""
+
+    def __init__(self, folder, name):
+        self.name = name
+        self.port = machine.free_port()
+        self.data = folder / name
+        self.log = folder / f"{name}.log"
+        self.process = None
+
+    def run(self, *command):
+        done = subprocess.run([binaries() / command[0], *command[1:]], cwd="/", capture_output=True, text=True,
+                              **machine.server_user())
+        if done.returncode != 0:
+            raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()}")
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [binaries() / "postgres", "-D", self.data, "-p", str(self.port)],
+                cwd="/", stdout=log, stderr=log, **machine.server_user())
+        try:
+            wire.wait_until_it_answers(self.process, self.port, USER, "postgres")
+        except RuntimeError as error:
+            raise RuntimeError(f"{self.name} did not start: {error}\n{self.log.read_text()[-2000:]}") from error
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(2)  # fast shutdown
+            machine.stop(self.process, kill_after=30)
+
+    def ask(self, sql, database="postgres"):
+        """The single value that `sql` gives, as text."""
+        done = subprocess.run(
+            ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database, "-c", sql],
+            check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+class Cluster:
+    """A primary and `replicas` replicas, with pgbench's tables at `scale`."""
+
+    def __init__(self, folder, replicas, scale, max_connections):
+        self.primary = Node(folder, "primary")
+        self.replicas = [Node(folder, f"replica{i + 1}") for i in range(replicas)]
+        self.scale = scale
+        self.max_connections = max_connections
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for node in [*self.replicas, self.primary]:
+            node.stop()
+
+    def _start(self):
+        primary = self.primary
+        primary.run("initdb", "-D", primary.data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        with open(primary.data / "postgresql.auto.conf", "a") as settings:
+            settings.write(
+                "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+                f"max_connections = {self.max_connections}\nshared_buffers = '256MB'\n"
+                "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+                "autovacuum = off\nmax_wal_size = '4GB'\nlogging_collector = off\n"
+                "wal_level = replica\nmax_wal_senders = 10\nhot_standby = on\n")
+        primary.start()
+        primary.ask(f"CREATE DATABASE {DATABASE}")
+        subprocess.run(
+            ["pgbench", "-i", "-q", "-s", str(self.scale), "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER, DATABASE],
+            check=True, capture_output=True)
+        for replica in self.replicas:
+            replica.run("pg_basebackup", "-D", replica.data, "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER,
+                        "-R", "-X", "stream", "-c", "fast", "--no-sync")
+            replica.start()
+        self.wait_for_replay()
+
+    def wait_for_replay(self, seconds=60):
+        """Until every replica has what the primary has now."""
+        wanted = self.primary.ask("SELECT pg_current_wal_lsn()")
+        deadline = time.monotonic() + seconds
+        for replica in self.replicas:
+            while replica.ask(f"SELECT coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)") != "t":
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{replica.name} does not catch up")
+                time.sleep(0.1)

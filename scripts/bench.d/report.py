@@ -1,0 +1,103 @@
+"""Measured runs to tables: medians, spread, and ratios against PgBouncer."""
+
+import statistics
+
+INTRODUCTION = """\
+# Performance
+
+Written by `scripts/bench`; run it again rather than editing this page. pgbench, Postgres (a primary and two streaming
+replicas, not durable: `fsync = off`), and the proxies share one machine, so throughput says how little the proxy takes
+from the others. Rounds are interleaved (A B C A B C); each figure is the median of the rounds, the range beside it is
+their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run. Ratios
+are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
+"""
+
+
+def median(values):
+    """The median of what is there; None when nothing is."""
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def number(value, digits=0):
+    """As people read it; a dash for nothing."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def ratio(value, reference):
+    """`value` as a multiple of `reference`."""
+    return "–" if not value or not reference else f"{value / reference:.2f}×"
+
+
+def spread(values):
+    """Smallest and largest."""
+    return f"{min(values):,.0f}–{max(values):,.0f}"
+
+
+def cell(text):
+    """Text that can't break a table's row."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def facts_table(facts):
+    """`(name, value)` pairs as a table."""
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {cell(value)} |" for name, value in facts)])
+
+
+def load_table(results):
+    """`results`: target → runs, or the text of what failed. The first name that begins with PgBouncer is the reference."""
+    head = ["target", "tps", "range", "vs PgBouncer", "latency, ms", "p50, ms", "p99, ms", "CPU/tx, µs", "user",
+            "system", "vs PgBouncer", "RSS, MiB"]
+    reference = next((runs for target, runs in results.items()
+                      if target.name.startswith("PgBouncer") and not isinstance(runs, str)), [])
+    reference_tps = median([run.tps for run in reference])
+    reference_cpu = median([run.cpu for run in reference])
+    rows = []
+    for target, runs in results.items():
+        name = f"{target.name} ({target.note})"
+        if isinstance(runs, str):
+            rows.append([name, f"failed: {first_line(runs)}"] + ["–"] * (len(head) - 2))
+            continue
+        tps, cpu = median([run.tps for run in runs]), median([run.cpu for run in runs])
+        rows.append([
+            name, number(tps), spread([run.tps for run in runs]), ratio(tps, reference_tps),
+            number(median([run.latency for run in runs]) / 1000, 2),
+            number(thousandth(median([run.p50 for run in runs])), 2),
+            number(thousandth(median([run.p99 for run in runs])), 2),
+            number(cpu, 1), number(median([run.cpu_user for run in runs]), 1),
+            number(median([run.cpu_system for run in runs]), 1), ratio(cpu, reference_cpu),
+            number(mebibytes(median([run.rss for run in runs])), 1),
+        ])
+    return table(head, rows)
+
+
+def idle_table(results):
+    """`results`: target → list of (bytes before, bytes with the clients, clients), or the text of what failed."""
+    rows = []
+    for target, runs in results.items():
+        if isinstance(runs, str):
+            rows.append([target.name, f"failed: {first_line(runs)}", "–", "–"])
+            continue
+        each = median([(after - before) / clients for before, after, clients in runs])
+        rows.append([target.name, number(mebibytes(median([run[0] for run in runs])), 1),
+                     number(mebibytes(median([run[1] for run in runs])), 1), number(each)])
+    return table(["target", "RSS before, MiB", "RSS with them, MiB", "bytes for each client"], rows)
+
+
+def first_line(text):
+    """Of a failure: the rest, a log, was shown when it happened."""
+    return text.split("\n", 1)[0]
+
+
+def table(head, rows):
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def mebibytes(value):
+    return None if value is None else value / 2**20
+
+
+def thousandth(value):
+    return None if value is None else value / 1000

@@ -1,0 +1,167 @@
+"""What is measured: a direct connection and the proxies in front of the same servers."""
+
+import os
+import shutil
+import subprocess
+
+import machine
+import wire
+from postgres import DATABASE, USER
+
+
+class Direct:
+    """No proxy: the primary itself."""
+
+    name = "direct"
+    note = "no proxy"
+
+    def __init__(self, cluster):
+        self.port = cluster.primary.port
+        self.pid = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Proxy:
+    """A proxy is a child process that listens on a port of its own."""
+
+    name = note = None
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = machine.free_port()
+        self.process = None
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def command(self):
+        """The command line; writes the configuration that it names."""
+        raise NotImplementedError
+
+    def __enter__(self):
+        log_path = self.folder / f"{self.name.replace(' ', '-')}.log"
+        with open(log_path, "wb") as log:
+            self.process = subprocess.Popen(self.command(), cwd=self.folder, stdout=log, stderr=log,
+                                            **machine.server_user())
+        try:
+            wire.wait_until_it_answers(self.process, self.port, USER, DATABASE)
+        except BaseException as error:
+            self.__exit__()
+            raise RuntimeError(f"{self.name} did not start: {error}\n{log_path.read_text()[-2000:]}") from error
+        return self
+
+    def __exit__(self, *_):
+        machine.stop(self.process)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+
+class PgBouncer(Proxy):
+    """In transaction mode, or in session mode with a pool as large as the number of clients."""
+
+    def __init__(self, folder, cluster, mode, pool):
+        super().__init__(folder)
+        self.name = "PgBouncer" if mode == "transaction" else "PgBouncer, session mode"
+        self.note = f"{mode} mode, pool of {pool} to the primary"
+        self.mode, self.pool, self.cluster = mode, pool, cluster
+
+    def command(self):
+        users = self.write(f"pgbouncer-{self.mode}.txt", f'"{USER}" ""\n')
+        ini = self.write(f"pgbouncer-{self.mode}.ini", f"""\
+[databases]
+{DATABASE} = host=127.0.0.1 port={self.cluster.primary.port} dbname={DATABASE}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = {self.mode}
+default_pool_size = {self.pool}
+max_client_conn = 10000
+log_connections = 0
+log_disconnections = 0
+""")
+        return [pgbouncer_binary(), ini]
+
+
+class HaProxy(Proxy):
+    """Plain TCP forwarding to the primary: what a proxy costs that doesn't look."""
+
+    name = "HAProxy"
+    note = "plain TCP, no pool"
+
+    def __init__(self, folder, cluster):
+        super().__init__(folder)
+        self.cluster = cluster
+
+    def command(self):
+        config = self.write("haproxy.cfg", f"""\
+global
+    maxconn 4000
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+frontend postgres
+    bind 127.0.0.1:{self.port}
+    default_backend primary
+backend primary
+    server primary 127.0.0.1:{self.cluster.primary.port}
+""")
+        return [haproxy_binary(), "-db", "-f", config]
+
+
+class Pgweir(Proxy):
+    """Transaction mode with the read/write split on, over the primary and its replicas."""
+
+    name = "pgweir"
+
+    def __init__(self, folder, cluster, pool, binary):
+        super().__init__(folder)
+        self.note = f"transaction mode, split on, pool of {pool} on each node"
+        self.cluster, self.pool, self.binary = cluster, pool, binary
+
+    def command(self):
+        nodes = "".join(f"      {node.name}: {{host: 127.0.0.1, port: {node.port}}}\n"
+                        for node in [self.cluster.primary, *self.cluster.replicas])
+        config = self.write("pgweir.yaml", f"""\
+listen:
+  tcp: ["127.0.0.1:{self.port}"]
+  unix_dir: null
+  http: null
+auth: {{method: trust}}
+users:
+  {USER}: {{password: unused}}
+limits: {{max_client_conn: 10000}}
+pool: {{mode: transaction, size: {self.pool}}}
+clusters:
+  local:
+    control: {{user: {USER}, password: unused}}
+    tls: {{mode: disable}}
+    server_connections: {self.pool}
+    nodes:
+{nodes}databases:
+  {DATABASE}: {{cluster: local, dbname: {DATABASE}}}
+""")
+        return [str(self.binary), "run", "-c", config]
+
+
+def pgbouncer_binary():
+    """Debian keeps it in /usr/sbin, which an ordinary user's PATH lacks."""
+    return shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def haproxy_binary():
+    """As `pgbouncer_binary`."""
+    return shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
