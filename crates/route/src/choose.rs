@@ -162,3 +162,124 @@ fn scatter(mut number: u32) -> u32 {
     number = number.wrapping_mul(0xc2b2_ae35);
     number ^ (number >> 16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    const P: Option<NodeRole> = Some(NodeRole::Primary);
+    const R: Option<NodeRole> = Some(NodeRole::Replica);
+    use Proximity::{Far, Region, Zone};
+
+    fn view(nodes: &[(Option<NodeRole>, bool, Proximity, u32)]) -> ClusterView {
+        let nodes = nodes.iter().map(|&(role, up, proximity, weight)| NodeView {
+            name: String::new(),
+            role,
+            up,
+            why_down: None,
+            proximity,
+            weight,
+        });
+        ClusterView { nodes: nodes.collect() }
+    }
+
+    fn settings(balance: Balance, reads_on_primary: ReadsOnPrimary) -> RouteSettings {
+        RouteSettings {
+            role: config::RoleSetting::Auto,
+            balance,
+            max_lag: Duration::from_secs(10),
+            reads_on_primary,
+        }
+    }
+
+    /// How often each node is chosen in so many turns, under these loads.
+    fn shares(
+        view: &ClusterView,
+        settings: &RouteSettings,
+        loads: &[u32],
+        turns: u32,
+    ) -> Result<BTreeMap<u16, u32>, NoNode> {
+        let mut shares = BTreeMap::new();
+        let mut turn = 0;
+        for _ in 0..turns {
+            let load = |node: NodeIndex| loads.get(usize::from(node.0)).copied().unwrap_or(0);
+            let node = choose(view, TargetRole::Replica, settings, &load, &mut turn)?;
+            *shares.entry(node.0).or_default() += 1;
+        }
+        Ok(shares)
+    }
+
+    #[test]
+    fn the_primary_is_the_one_that_is_up_and_sure() {
+        let settings = settings(Balance::LeastConnections, ReadsOnPrimary::IfNoReplica);
+        let cases = [
+            (vec![(R, true, Zone, 1), (P, true, Far, 1)], Ok(NodeIndex(1))),
+            (vec![(P, false, Zone, 1), (P, true, Far, 1)], Ok(NodeIndex(1))),
+            (vec![(P, true, Zone, 1), (P, true, Far, 1)], Err(NoNode::Doubt)),
+            (vec![(P, false, Zone, 1), (R, true, Far, 1)], Err(NoNode::NoPrimary)),
+            (vec![(None, true, Zone, 1)], Err(NoNode::NoPrimary)),
+            (vec![], Err(NoNode::NoPrimary)),
+        ];
+        for (nodes, expected) in cases {
+            let found = choose(&view(&nodes), TargetRole::Primary, &settings, &|_| 0, &mut 0);
+            assert_eq!(found, expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn reads_without_a_replica_go_to_the_primary_only_if_they_may() {
+        let alone = view(&[(P, true, Zone, 1), (R, false, Zone, 1), (None, true, Zone, 1)]);
+        let nobody = view(&[(P, false, Zone, 1)]);
+        let two = view(&[(P, true, Zone, 1), (P, true, Zone, 1)]);
+        let cases = [
+            (ReadsOnPrimary::IfNoReplica, Ok(NodeIndex(0)), NoNode::NoPrimary, NoNode::Doubt),
+            (ReadsOnPrimary::Always, Ok(NodeIndex(0)), NoNode::NoPrimary, NoNode::Doubt),
+            (ReadsOnPrimary::Never, Err(NoNode::NoReplica), NoNode::NoReplica, NoNode::NoReplica),
+        ];
+        for (reads, on_alone, on_nobody, on_two) in cases {
+            let settings = settings(Balance::LeastConnections, reads);
+            let chosen = |view| choose(view, TargetRole::Replica, &settings, &|_| 0, &mut 0);
+            assert_eq!(chosen(&alone), on_alone);
+            assert_eq!(chosen(&nobody), Err(on_nobody));
+            assert_eq!(chosen(&two), Err(on_two));
+        }
+    }
+
+    #[test]
+    fn the_nearest_that_are_up_share_the_reads() {
+        let view = view(&[
+            (P, true, Zone, 1),
+            (R, false, Zone, 1),
+            (R, true, Region, 1),
+            (R, true, Far, 1),
+            (R, true, Region, 1),
+        ]);
+        for balance in [Balance::LeastConnections, Balance::RoundRobin] {
+            let shares = shares(&view, &settings(balance, ReadsOnPrimary::IfNoReplica), &[], 100);
+            assert_eq!(shares, Ok(BTreeMap::from([(2, 50), (4, 50)])), "{balance:?}");
+        }
+        let random = shares(&view, &settings(Balance::Random, ReadsOnPrimary::Never), &[], 1000).unwrap();
+        assert_eq!(random.keys().copied().collect::<Vec<_>>(), [2, 4]);
+        assert!(random.values().all(|&share| share > 400), "{random:?}");
+        let near = shares(&view, &settings(Balance::RoundRobin, ReadsOnPrimary::Always), &[], 10);
+        assert_eq!(near, Ok(BTreeMap::from([(0, 10)])), "the primary is a node like any other, and nearer");
+    }
+
+    #[test]
+    fn the_least_loaded_for_its_weight() {
+        let least = settings(Balance::LeastConnections, ReadsOnPrimary::Never);
+        let three = view(&[(R, true, Zone, 1), (R, true, Zone, 1), (R, true, Zone, 1)]);
+        assert_eq!(shares(&three, &least, &[3, 1, 2], 9), Ok(BTreeMap::from([(1, 9)])));
+        assert_eq!(shares(&three, &least, &[1, 1, 1], 9), Ok(BTreeMap::from([(0, 3), (1, 3), (2, 3)])));
+        let weighted = view(&[(R, true, Zone, 1), (R, true, Zone, 4), (R, true, Zone, 0)]);
+        assert_eq!(shares(&weighted, &least, &[2, 7, 0], 5), Ok(BTreeMap::from([(1, 5)])));
+        assert_eq!(shares(&weighted, &least, &[2, 9, 0], 5), Ok(BTreeMap::from([(0, 5)])));
+        let turns = settings(Balance::RoundRobin, ReadsOnPrimary::Never);
+        assert_eq!(shares(&weighted, &turns, &[], 10), Ok(BTreeMap::from([(0, 2), (1, 8)])));
+        let mut last = u32::MAX;
+        assert!(choose(&weighted, TargetRole::Replica, &turns, &|_| 0, &mut last).is_ok());
+        assert_eq!(last, 0, "turns begin anew");
+    }
+}

@@ -69,3 +69,64 @@ fn primary_in_pipeline(reason: RoleReason) -> RoleReason {
         told => told,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{SessionRouting, ShardIndex};
+    use crate::explain;
+    use crate::testing::{decided, equals, facts, keyed, read, select, sharded, unsharded, writes};
+    use config::RoleSetting;
+    use sql::facts::{Kind, Statement};
+
+    fn one(map: &DatabaseMap, session: SessionRouting, statement: Statement) -> Decision {
+        decided(map, session, facts(vec![statement]), &[Some("DE"), Some("US")])
+    }
+
+    fn folded(map: &DatabaseMap, session: SessionRouting, statements: Vec<Statement>) -> Decision {
+        let decisions = statements.into_iter().map(|statement| one(map, session, statement));
+        decisions.reduce(|first, next| combine(map, first, next)).unwrap()
+    }
+
+    #[test]
+    fn a_pipeline_reads_only_if_all_of_it_does() {
+        let map = unsharded();
+        let plain = || select(vec![read("t")]);
+        let words = |statements| explain(&map, &folded(&map, SessionRouting::default(), statements));
+        assert_eq!(words(vec![plain()]), "replica: reads only");
+        assert_eq!(words(vec![plain(), plain(), plain()]), "replica: pipeline reads only");
+        let update = || writes(Kind::Update, vec![]);
+        let written = "primary: in the pipeline: UPDATE writes";
+        assert_eq!(words(vec![plain(), update(), plain()]), written);
+        assert_eq!(words(vec![update(), plain()]), written);
+    }
+
+    #[test]
+    fn observing_folds_what_would_have_been() {
+        let map = unsharded();
+        let session = SessionRouting { role: RoleSetting::Observe, ..SessionRouting::default() };
+        let would = |statements| match folded(&map, session, statements) {
+            Decision::Go { target, would, .. } => (target.role, would),
+            Decision::Refuse(refusal) => panic!("{refusal}"),
+        };
+        let plain = || select(vec![read("t")]);
+        let update = || writes(Kind::Update, vec![]);
+        assert_eq!(would(vec![plain(), plain()]), (TargetRole::Primary, Some(TargetRole::Replica)));
+        assert_eq!(would(vec![plain(), update()]), (TargetRole::Primary, Some(TargetRole::Primary)));
+    }
+
+    #[test]
+    fn a_pipeline_has_one_shard() {
+        let map = sharded();
+        let customers =
+            |parameter| keyed(select(vec![read("customers")]), vec![equals(0, "region", parameter)]);
+        let shard = |statements| {
+            folded(&map, SessionRouting::default(), statements).target().map(|target| target.shard)
+        };
+        let any = || select(vec![read("countries")]);
+        assert_eq!(shard(vec![any(), customers(1), any()]), Some(ShardIndex(1)));
+        assert_eq!(shard(vec![customers(1), any(), customers(1)]), Some(ShardIndex(1)));
+        assert_eq!(shard(vec![customers(1), any(), customers(2)]), None);
+        assert_eq!(shard(vec![customers(1), select(vec![read("a_view")]), customers(1)]), None);
+    }
+}

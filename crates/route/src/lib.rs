@@ -12,6 +12,8 @@ mod map;
 mod reason;
 mod role;
 mod shard;
+#[cfg(test)]
+mod testing;
 pub mod view;
 
 pub use choose::{NoNode, choose};

@@ -62,8 +62,12 @@ pub(crate) struct ListScheme {
 impl DatabaseMap {
     /// Prepares one database of a configuration.
     pub fn from_config(config: &Config, database: &Database) -> DatabaseMap {
-        let cluster_of = |id: ClusterId| config.clusters.get(usize::from(id.0));
-        match &database.placement {
+        DatabaseMap::new(&config.clusters, &database.placement)
+    }
+
+    pub(crate) fn new(clusters: &[Cluster], placement: &Placement) -> DatabaseMap {
+        let cluster_of = |id: ClusterId| clusters.get(usize::from(id.0));
+        match placement {
             Placement::Single { cluster, dbname } => DatabaseMap {
                 shards: vec![ShardPlace {
                     name: cluster_of(*cluster).map_or_else(String::new, |cluster| cluster.name.clone()),

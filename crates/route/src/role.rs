@@ -144,3 +144,141 @@ fn demand(statement: &Statement, read_only: bool) -> Demand {
 fn ends_with_the_transaction(statement: &Statement) -> bool {
     !statement.effects.is_empty() && statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{RoleSource, ShardIndex, Target};
+    use crate::testing::{explained, facts, read, select, unsharded, writes};
+    use sql::facts::{Because, Hint, PinReason};
+
+    fn begin(read_only: Option<bool>, serializable: bool) -> Statement {
+        Statement::command(Kind::Begin(Begin { read_only, serializable }), "BEGIN")
+    }
+
+    fn words(session: SessionRouting, statements: Vec<Statement>) -> String {
+        explained(&unsharded(), session, facts(statements), &[])
+    }
+
+    #[test]
+    fn what_reads_goes_to_a_replica_and_the_rest_to_the_primary() {
+        let plain = || select(vec![read("t")]);
+        let update = || writes(Kind::Update, vec![crate::testing::written("t")]);
+        let mut locking = plain();
+        locking.worsen(Access::Write, Because::Locking);
+        let mut function = plain();
+        function.worsen(Access::Write, Because::Function("nextval".into()));
+        let mut user_function = plain();
+        user_function.worsen(Access::Unknown, Because::UnknownFunction("total".into()));
+        let mut pinning = plain();
+        pinning.effects.push(Effect::Pin(PinReason::Setseed));
+        let show = || Statement::command(Kind::Show, "SHOW");
+        let set_local =
+            || Statement { effects: vec![Effect::SetLocal], ..Statement::command(Kind::Set, "SET") };
+        let set = || Statement { effects: vec![Effect::Unknown], ..set_local() };
+        let commit = || Statement::command(Kind::Commit, "COMMIT");
+        let read_only = || begin(Some(true), false);
+        let cases = [
+            (vec![], "replica: empty, reads nothing"),
+            (vec![plain()], "replica: reads only"),
+            (vec![plain(), plain()], "replica: reads only"),
+            (vec![update()], "primary: UPDATE writes"),
+            (vec![plain(), update()], "primary: statement 2 of 2: UPDATE writes"),
+            (vec![locking], "primary: locks rows or tables"),
+            (vec![function], "primary: calls nextval(), which must have the primary"),
+            (vec![user_function], "primary: calls total(), which may write"),
+            (vec![Statement::unknown("odd token")], "primary: not understood: odd token"),
+            (vec![pinning], "primary: concerns the session"),
+            (vec![show()], "primary: SHOW is the primary's"),
+            (vec![set()], "primary: SET concerns the session"),
+            (vec![set(), plain()], "primary: statement 1 of 2: SET concerns the session"),
+            (vec![commit()], "primary: COMMIT concerns the session"),
+            (vec![begin(None, false)], "primary: begins a transaction that may write"),
+            (vec![begin(Some(false), false)], "primary: begins a transaction that may write"),
+            (vec![plain(), begin(None, false), plain()], "primary: begins a transaction that may write"),
+            (vec![read_only()], "replica: begins a READ ONLY transaction"),
+            (vec![read_only(), plain(), commit()], "replica: begins a READ ONLY transaction"),
+            (vec![read_only(), set_local(), plain()], "replica: begins a READ ONLY transaction"),
+            (vec![read_only(), set(), plain()], "primary: statement 2 of 3: SET concerns the session"),
+            (vec![read_only(), update()], "primary: statement 2 of 2: UPDATE writes"),
+            (
+                vec![begin(Some(true), true), plain()],
+                "primary: begins a SERIALIZABLE transaction, which a replica can't give",
+            ),
+        ];
+        for (statements, expected) in cases {
+            assert_eq!(words(SessionRouting::default(), statements), expected);
+        }
+    }
+
+    #[test]
+    fn a_begin_that_was_answered_before_decides_for_its_first_statement() {
+        let after = |read_only, statement| {
+            let begin = Some(Begin { read_only, serializable: false });
+            words(SessionRouting { begin, ..SessionRouting::default() }, vec![statement])
+        };
+        let plain = || select(vec![read("t")]);
+        assert_eq!(after(None, plain()), "primary: begins a transaction that may write");
+        assert_eq!(after(Some(true), plain()), "replica: begins a READ ONLY transaction");
+        assert_eq!(
+            after(Some(true), writes(Kind::Update, vec![])),
+            "primary: UPDATE writes",
+            "what must have the primary takes its transaction there"
+        );
+        assert_eq!(
+            after(Some(true), Statement::command(Kind::Savepoint, "SAVEPOINT")),
+            "replica: begins a READ ONLY transaction"
+        );
+    }
+
+    #[test]
+    fn transaction_then_hint_then_setting() {
+        let bound = Some(Target { shard: ShardIndex(0), role: TargetRole::Replica });
+        let hinted = |role| {
+            let hint = Hint { role: Some(role), ..Hint::default() };
+            Facts { hint, ..facts(vec![select(vec![read("t")])]) }
+        };
+        let set = |role| SessionRouting { role, role_from: RoleSource::Set, ..SessionRouting::default() };
+        let cases = [
+            (
+                SessionRouting { transaction: bound, ..set(RoleSetting::Primary) },
+                hinted(HintRole::Primary),
+                "replica: in a transaction on the replica",
+            ),
+            (set(RoleSetting::Replica), hinted(HintRole::Primary), "primary: hint role=primary"),
+            (set(RoleSetting::Primary), hinted(HintRole::Replica), "replica: hint role=replica"),
+            (
+                set(RoleSetting::Primary),
+                facts(vec![select(vec![read("t")])]),
+                "primary: pgweir.role is primary",
+            ),
+            (
+                set(RoleSetting::Replica),
+                facts(vec![Statement::unknown("odd")]),
+                "replica: pgweir.role is replica",
+            ),
+            (
+                SessionRouting { role_from: RoleSource::Listener, ..set(RoleSetting::Replica) },
+                facts(vec![]),
+                "replica: listener with role replica",
+            ),
+            (
+                set(RoleSetting::Observe),
+                facts(vec![select(vec![read("t")])]),
+                "primary (observing; a replica otherwise): reads only",
+            ),
+            (set(RoleSetting::Observe), facts(vec![writes(Kind::Update, vec![])]), "primary: UPDATE writes"),
+        ];
+        for (session, facts, expected) in cases {
+            assert_eq!(explained(&unsharded(), session, facts, &[]), expected);
+        }
+    }
+
+    #[test]
+    fn a_hint_on_begin_counts_for_its_transaction() {
+        let hint = Hint { role: Some(HintRole::Replica), ..Hint::default() };
+        let session = SessionRouting { begin: Some(Begin::default()), ..SessionRouting::default() }
+            .with_begin_hint(&unsharded(), &hint);
+        assert_eq!(words(session, vec![select(vec![])]), "replica: hint role=replica on BEGIN");
+    }
+}

@@ -159,3 +159,13 @@ const CATALOG: &[&str] = &[
     "pg_views",
     "pg_wait_events",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::CATALOG;
+
+    #[test]
+    fn the_list_is_sorted_so_that_it_can_be_searched() {
+        assert!(CATALOG.is_sorted_by(|one, next| one < next));
+    }
+}

@@ -18,6 +18,9 @@ impl Prover<'_> {
             return Err(refuse::not_understood(statement));
         };
         let written = statement.relations.get(relation).is_some_and(|relation| relation.written);
+        if written && statement.assigned.iter().any(|column| **column == *table.column) {
+            return Err(refuse::key_assigned(table));
+        }
         match (statement.kind, &statement.keys) {
             (Kind::CopyIn | Kind::CopyServer, _) | (Kind::CopyOut, Keys::None) => Err(refuse::copy(table)),
             (Kind::Merge, _) => Err(refuse::merge(table)),

@@ -5,6 +5,8 @@
 mod catalog;
 mod key;
 pub(crate) mod refuse;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use sql::facts::{Access, Because, Hint, Kind, Relation, Statement};

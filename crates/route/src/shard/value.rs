@@ -174,3 +174,90 @@ fn text_uuid(text: &[u8]) -> Option<[u8; 16]> {
     }
     (digits == 32).then_some(uuid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameter(of: KeyType, binary: bool, type_oid: u32, bytes: &[u8]) -> Option<String> {
+        let value = ParameterValue { bytes: Some(bytes), binary, type_oid };
+        let canonical = Canonical::of_parameter(of, &value, bytes)?;
+        Some(String::from_utf8(canonical.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn integers_are_decimal_whatever_they_came_as() {
+        let cases: [(bool, u32, &[u8], Option<&str>); 19] = [
+            (false, UNSAID, b"7", Some("7")),
+            (false, INT8, b" \t+007\n", Some("7")),
+            (false, INT4, b"-9223372036854775808", Some("-9223372036854775808")),
+            (false, INT8, b"9223372036854775808", None),
+            (false, NUMERIC, b"7", Some("7")),
+            (false, NUMERIC, b"7.0", None),
+            (false, UNSAID, b"0x7", None),
+            (false, UNSAID, b"1_000", None),
+            (false, UNSAID, b"", None),
+            (false, UNSAID, b" ", None),
+            (false, UNSAID, b"- 7", None),
+            (false, TEXT, b"7", None),
+            (true, INT2, &[0xff, 0xf9], Some("-7")),
+            (true, INT4, &[0, 0, 0, 7], Some("7")),
+            (true, INT8, &[0xff; 8], Some("-1")),
+            (true, UNSAID, &[0, 0, 0, 0, 0, 0, 0, 7], Some("7")),
+            (true, INT8, &[0, 0, 0, 7], None),
+            (true, UNSAID, &[7], None),
+            (true, NUMERIC, &[0, 0, 0, 7], None),
+        ];
+        for (binary, oid, bytes, expected) in cases {
+            assert_eq!(parameter(KeyType::Bigint, binary, oid, bytes).as_deref(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn uuids_are_lower_case_with_hyphens() {
+        let plain = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        let texts = [
+            plain,
+            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+            "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11",
+        ];
+        for text in texts {
+            assert_eq!(parameter(KeyType::Uuid, false, UNSAID, text.as_bytes()).as_deref(), Some(plain));
+        }
+        let wrong = [
+            "",
+            "{}",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a111",
+            "a0e-ebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "a0eebc99--9c0b-4ef8-bb6d-6bb9bd380a11",
+            "-a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11-",
+            "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            " a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "g0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ];
+        for text in wrong {
+            assert_eq!(parameter(KeyType::Uuid, false, UNSAID, text.as_bytes()), None, "{text}");
+        }
+        let binary = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
+        assert_eq!(
+            parameter(KeyType::Uuid, true, UUID, &binary).as_deref(),
+            Some("00000000-0000-0000-0000-0000000000ff")
+        );
+        assert_eq!(parameter(KeyType::Uuid, true, UUID, &binary[1..]), None);
+    }
+
+    #[test]
+    fn text_is_its_bytes() {
+        for (binary, oid) in [(false, UNSAID), (true, UNSAID), (true, TEXT), (false, VARCHAR)] {
+            assert_eq!(parameter(KeyType::Text, binary, oid, b" US").as_deref(), Some(" US"));
+        }
+        const BPCHAR: u32 = 1042;
+        assert_eq!(parameter(KeyType::Text, false, BPCHAR, b"US"), None, "its trailing spaces don't count");
+        assert_eq!(parameter(KeyType::Text, true, INT4, b"US  "), None);
+        assert_eq!(parameter(KeyType::Text, false, TEXT, b"K\xf6ln"), None, "not UTF-8");
+    }
+}
