@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Secret(pub(crate) String);
 
 /// A whole, checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// This pgweir.
     pub instance: Instance,
@@ -47,7 +47,7 @@ pub struct Config {
 pub struct ClusterId(pub u16);
 
 /// `instance`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Its name, in logs and metrics.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Instance {
 }
 
 /// `listen`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// TCP addresses.
     pub tcp: Vec<SocketAddr>,
@@ -107,7 +107,7 @@ pub enum TlsMode {
 }
 
 /// `listen.extra[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraListener {
     /// Address.
     pub tcp: SocketAddr,
@@ -116,7 +116,7 @@ pub struct ExtraListener {
 }
 
 /// `admin`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     /// May do everything on the console.
     pub users: Vec<String>,
@@ -125,7 +125,7 @@ pub struct Admin {
 }
 
 /// `log`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// JSON instead of text.
     pub json: bool,
@@ -136,7 +136,7 @@ pub struct Log {
 }
 
 /// `auth`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
     /// When no rule matches.
     pub method: AuthMethod,
@@ -158,7 +158,7 @@ pub enum AuthMethod {
 }
 
 /// `auth.rules[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthRule {
     /// Networks (address, prefix length); `unix`; empty: any.
     pub from: Vec<Source>,
@@ -191,7 +191,7 @@ pub enum StoredPassword {
 }
 
 /// A user, from `users` or `users_file`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Its name.
     pub name: String,
@@ -372,7 +372,7 @@ pub struct Health {
 }
 
 /// A primary and its replicas.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
@@ -452,20 +452,31 @@ pub enum NodeRole {
 }
 
 /// A database as clients name it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     /// Its name; `*` for any other.
     pub name: String,
     /// Where it lives.
     pub placement: Placement,
+    /// Who its clients are on the servers, whoever they are here; see `Config::server_login`.
+    pub server: Option<ServerLogin>,
     /// Overrides of `pool`.
     pub pool: PoolOverrides,
     /// Overrides of `route`.
     pub route: RouteOverrides,
 }
 
+/// Who a client is on the servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerLogin {
+    /// User.
+    pub user: String,
+    /// Its password; `None`: only what the client proved can be passed on.
+    pub password: Option<Secret>,
+}
+
 /// Where a database lives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
     /// On one cluster, under this name; `None`: the name that the client gave.
     Single {
@@ -479,7 +490,7 @@ pub enum Placement {
 }
 
 /// A sharded database.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharding {
     /// Shards in the order of the file.
     pub shards: Vec<Shard>,
@@ -494,7 +505,7 @@ pub struct Sharding {
 }
 
 /// A shard.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
     /// Its name.
     pub name: String,
@@ -514,7 +525,7 @@ pub struct TableName {
 }
 
 /// A table with a shard key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardedTable {
     /// Which.
     pub table: TableName,
@@ -525,7 +536,7 @@ pub struct ShardedTable {
 }
 
 /// How a key's value says the shard. (Others of the contract are refused until they exist.)
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheme {
     /// Value to shard.
     List {
