@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::encode::EncodeError;
 use crate::frame::{FrameError, MessageError};
 use crate::sqlstate::SqlState;
 
@@ -167,6 +168,13 @@ impl From<FrameError> for ErrorReport {
 /// A frame whose content is malformed: the stream is still in step, so it is an error of this message only.
 impl From<MessageError> for ErrorReport {
     fn from(error: MessageError) -> Self {
+        Self::error(error.sqlstate(), error.to_string())
+    }
+}
+
+/// A message that can't be written: what it was to do fails, the connection goes on.
+impl From<EncodeError> for ErrorReport {
+    fn from(error: EncodeError) -> Self {
         Self::error(error.sqlstate(), error.to_string())
     }
 }

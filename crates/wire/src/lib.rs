@@ -12,6 +12,8 @@ pub mod encode;
 pub mod error;
 pub mod frame;
 pub mod frontend;
+pub mod md5;
+pub mod scram;
 pub mod sqlstate;
 pub mod startup;
 pub mod tag;

@@ -28,6 +28,8 @@ pub enum Authentication<'a> {
 }
 
 impl<'a> Authentication<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If it doesn't have the fields of its kind, or more.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {

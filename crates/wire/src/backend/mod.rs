@@ -59,6 +59,8 @@ pub struct ReadyForQuery {
 }
 
 impl ReadyForQuery {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the body isn't one known byte.
     #[inline]
@@ -83,6 +85,8 @@ pub struct ParameterStatus<'a> {
 }
 
 impl<'a> ParameterStatus<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If it isn't two strings.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -103,6 +107,8 @@ pub struct BackendKeyData<'a> {
 }
 
 impl<'a> BackendKeyData<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the key has fewer than 4 or more than 256 bytes.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -129,6 +135,8 @@ pub struct CommandComplete<'a> {
 }
 
 impl<'a> CommandComplete<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the tag doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -158,6 +166,8 @@ pub struct NegotiateProtocolVersion<'a> {
 }
 
 impl<'a> NegotiateProtocolVersion<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the count of options isn't that of the strings.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -187,6 +197,8 @@ pub struct NotificationResponse<'a> {
 }
 
 impl<'a> NotificationResponse<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If a field is missing or something follows.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {

@@ -12,6 +12,8 @@ use crate::sqlstate::SqlState;
 pub struct ErrorFields<'a>(&'a [u8]);
 
 impl<'a> ErrorFields<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If a field is not terminated or the closing zero is missing or isn't the last byte. (That there is an
     /// SQLSTATE is not checked: ask [`ErrorFields::sqlstate`].)

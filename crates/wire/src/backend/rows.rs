@@ -30,6 +30,8 @@ pub struct FieldDescription<'a> {
 }
 
 impl<'a> RowDescription<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the count isn't that of the fields.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -73,6 +75,8 @@ pub struct DataRow<'a> {
 }
 
 impl<'a> DataRow<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If a value's length is below -1 or runs past the message, or the count isn't that of the values.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {

@@ -19,6 +19,8 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the text is not terminated or ends before the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -43,8 +45,11 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If a string is not terminated, or the types don't fill the rest of the message exactly.
+    #[expect(clippy::self_named_constructors, reason = "called as every view's is")]
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
         let mut reader = Reader::new(body);
         let (name, sql) = (reader.cstr()?, reader.cstr()?);
@@ -102,6 +107,8 @@ pub struct Describe<'a> {
 }
 
 impl<'a> Describe<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the target is neither `S` nor `P`, or the name doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -119,6 +126,8 @@ pub struct Close<'a> {
 }
 
 impl<'a> Close<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the target is neither `S` nor `P`, or the name doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -136,6 +145,8 @@ pub struct Execute<'a> {
 }
 
 impl<'a> Execute<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If a field is missing or something follows.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -154,6 +165,8 @@ pub struct CopyFail<'a> {
 }
 
 impl<'a> CopyFail<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the text doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -169,6 +182,8 @@ pub struct Password<'a> {
 }
 
 impl<'a> Password<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the text doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
@@ -192,6 +207,8 @@ pub struct SaslInitial<'a> {
 }
 
 impl<'a> SaslInitial<'a> {
+    /// Reads a whole body.
+    ///
     /// # Errors
     /// If the mechanism is not terminated or the data's length isn't that of the rest.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {

@@ -12,7 +12,7 @@ pub(super) fn parse(options: &str) -> Result<Vec<(String, String)>, StartupError
         let setting = if let Some(setting) = word.strip_prefix("--") {
             setting.to_owned()
         } else if word == "-c" {
-            words.next().ok_or_else(|| StartupError::OptionWithoutValue(word))?
+            words.next().ok_or(StartupError::OptionWithoutValue(word))?
         } else if let Some(setting) = word.strip_prefix("-c") {
             setting.to_owned()
         } else {
