@@ -34,7 +34,7 @@ pub const SCRAM_SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// The longest nonce taken from a peer, in bytes.
 pub const MAX_NONCE: usize = 1_024;
 
-/// The most iterations that are done because a server says so: half a second or so. Postgres' default is
+/// The most iterations that are done because a server says so: a second or so. Postgres' default is
 /// 4,096; a server that asks for more than this is out to burn CPU.
 pub const MAX_ITERATIONS: u32 = 1_000_000;
 

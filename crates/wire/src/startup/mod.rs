@@ -187,11 +187,23 @@ impl StartupParameters {
         }
     }
 
-    /// The minor version of protocol 3 that the client asks for. Over [`NEWEST_MINOR`], or with any
-    /// [`StartupParameters::protocol_options`], it must be sent a NegotiateProtocolVersion.
+    /// The minor version of protocol 3 that the client asks for.
     #[must_use]
     pub const fn minor(&self) -> u16 {
         self.minor
+    }
+
+    /// The minor version that the session will speak: what the client asks for, but no more than
+    /// [`NEWEST_MINOR`]. Cancel keys may be longer than 4 bytes from 2 on.
+    #[must_use]
+    pub fn spoken_minor(&self) -> u16 {
+        self.minor.min(NEWEST_MINOR)
+    }
+
+    /// Must the client be sent a NegotiateProtocolVersion, because it asks for more than is spoken here?
+    #[must_use]
+    pub fn must_negotiate(&self) -> bool {
+        self.minor > NEWEST_MINOR || !self.protocol_options.is_empty()
     }
 
     /// All parameters as sent and in their order, but for those whose names begin with `_pq_.`.

@@ -36,6 +36,18 @@ fn the_database_defaults_to_the_user_and_the_last_of_two_counts() {
 }
 
 #[test]
+fn a_client_that_asks_for_more_is_told_what_there_is() {
+    let asked = |minor: u32, rest: &[u8]| match parse_initial(&packet(V3 | minor, rest)) {
+        Ok(Some((Initial::Start(started), _))) => (started.spoken_minor(), started.must_negotiate()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked(0, b"user\0ann\0\0"), (0, false));
+    assert_eq!(asked(2, b"user\0ann\0\0"), (2, false));
+    assert_eq!(asked(9_999, b"user\0ann\0\0"), (2, true));
+    assert_eq!(asked(0, b"user\0ann\0_pq_.x\0\0\0"), (0, true));
+}
+
+#[test]
 fn requests_without_parameters() {
     assert_eq!(parse_initial(&packet(SSL_CODE, b"")), Ok(Some((Initial::Ssl, 8))));
     assert_eq!(parse_initial(&packet(GSS_CODE, b"")), Ok(Some((Initial::Gss, 8))));
