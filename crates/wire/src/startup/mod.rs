@@ -4,6 +4,8 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::error::ErrorReport;
@@ -20,8 +22,8 @@ pub(crate) const CANCEL_CODE: u32 = 1234 << 16 | 5678;
 pub(crate) const SSL_CODE: u32 = 1234 << 16 | 5679;
 pub(crate) const GSS_CODE: u32 = 1234 << 16 | 5680;
 
-/// A first packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A first packet. `Debug` doesn't show a cancel key.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Initial {
     /// May we speak TLS? Answer `S` or `N`.
     Ssl,
@@ -36,6 +38,17 @@ pub enum Initial {
     },
     /// A session begins.
     Start(StartupParameters),
+}
+
+impl fmt::Debug for Initial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ssl => f.write_str("Ssl"),
+            Self::Gss => f.write_str("Gss"),
+            Self::Cancel { pid, .. } => f.debug_struct("Cancel").field("pid", pid).finish_non_exhaustive(),
+            Self::Start(parameters) => f.debug_tuple("Start").field(parameters).finish(),
+        }
+    }
 }
 
 /// What is wrong with a first packet.

@@ -62,6 +62,7 @@ fn a_cancel_key_has_4_to_256_bytes() {
     for length in [4, 32, 256] {
         let rest = [&7_u32.to_be_bytes()[..], &vec![9; length]].concat();
         let expected = Initial::Cancel { pid: 7, key: vec![9; length] };
+        assert_eq!(format!("{expected:?}"), "Cancel { pid: 7, .. }");
         assert_eq!(parse_initial(&packet(CANCEL_CODE, &rest)), Ok(Some((expected, 12 + length))));
     }
     for rest in [vec![], vec![0; 3], vec![0; 4], vec![0; 7], vec![0; 261]] {
