@@ -63,7 +63,7 @@ impl<S: 'static> Cores<S> {
         let (report, reports) = started::channel();
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let (make, report, handles) = (make.clone(), report.clone(), Arc::clone(&cores.handles));
-            let body = move || run_core(CoreIndex(index), options, inbox, &handles, make, &report);
+            let body = move || run_core(CoreIndex(index), options, inbox, &handles, make, report);
             let name = format!("pgweir-core-{index}");
             cores.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
         }
@@ -118,7 +118,7 @@ fn run_core<S: 'static>(
     inbox: mpsc::UnboundedReceiver<Message<S>>,
     handles: &Arc<[CoreHandle<S>]>,
     make: impl Fn(CoreIndex, &Arc<[CoreHandle<S>]>) -> S,
-    report: &started::Sender<io::Result<()>>,
+    report: started::Sender<io::Result<()>>,
 ) {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -132,6 +132,8 @@ fn run_core<S: 'static>(
             runtime.block_on(async {
                 let state = Rc::new(make(index, handles));
                 drop(report.send(Ok(())));
+                // Kept, it would hide from `start_with` that another core died.
+                drop(report);
                 work(index, &state, inbox).await;
             });
             // A blocking call that hangs (DNS) must not keep the process from ending.

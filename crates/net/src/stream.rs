@@ -101,7 +101,8 @@ impl Stream {
     }
 
     /// Ready when a read would give something: bytes, the end, or an error. Takes no bytes and holds no buffer, so it
-    /// is what an idle connection waits in. Under TLS: ready when decrypted bytes are there, not for half a record.
+    /// is what an idle connection waits in. A plain stream may say so once without reason: a read that finds nothing
+    /// puts it right. TLS says so when decrypted bytes are there, not for half a record.
     #[inline]
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

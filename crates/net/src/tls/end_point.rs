@@ -80,3 +80,52 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (content, rest) = bytes.split_at_checked(length)?;
     Some((rest, content))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Algorithm, SHA256, SHA512, end_point_hash, signature_hash};
+
+    fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82], length.as_slice(), &body].concat()
+    }
+
+    fn certificate(algorithm: &[u8]) -> Vec<u8> {
+        sequence(&[&sequence(&[&[0x02, 0x01, 0x07]]), algorithm, &[0x03, 0x01, 0x00]])
+    }
+
+    fn oid(bytes: &[u8]) -> Vec<u8> {
+        [&[0x06, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+    }
+
+    #[test]
+    fn old_hashes_become_sha256_and_pss_names_its_own() {
+        let sha1_with_rsa = oid(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05]);
+        let pss = oid(super::RSASSA_PSS);
+        let sha512 = sequence(&[&oid(&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03])]);
+        let tagged = [&[0xa0, u8::try_from(sha512.len()).unwrap()], sha512.as_slice()].concat();
+        let cases: [(Vec<u8>, Option<&Algorithm>); 5] = [
+            (sequence(&[&sha1_with_rsa, &[0x05, 0x00]]), Some(&SHA256)),
+            (sequence(&[&pss, &sequence(&[&tagged])]), Some(&SHA512)),
+            (sequence(&[&pss, &sequence(&[])]), Some(&SHA256)),
+            (sequence(&[&pss]), None),
+            (sequence(&[&oid(&[0x2b, 0x65, 0x70])]), None),
+        ];
+        for (algorithm, expected) in cases {
+            assert_eq!(signature_hash(&certificate(&algorithm)), expected, "{algorithm:02x?}");
+        }
+    }
+
+    #[test]
+    fn broken_certificates_have_no_hash() {
+        let whole = certificate(&sequence(&[&oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02])]));
+        assert!(end_point_hash(&whole).is_some());
+        for cut in 0..whole.len() {
+            assert_eq!(end_point_hash(&whole[..cut]), None, "cut at {cut}");
+        }
+        for claimed in [0x80, 0x84, 0xff] {
+            assert_eq!(end_point_hash(&[0x30, claimed, 0xff, 0xff, 0xff, 0xff]), None);
+        }
+    }
+}
