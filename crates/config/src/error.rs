@@ -103,10 +103,6 @@ impl Sink {
         }
     }
 
-    pub(crate) fn source(&self) -> &str {
-        &self.source
-    }
-
     /// Registers a place and gives its handle.
     pub(crate) fn place(&self, line: usize, column: usize, path: &str) -> Place {
         let mut places = self.places.borrow_mut();
@@ -186,6 +182,7 @@ impl Sink {
         })
     }
 
+    #[cfg(test)]
     pub(crate) fn has_errors(&self) -> bool {
         !self.errors.borrow().is_empty()
     }
@@ -206,7 +203,8 @@ impl Sink {
 
 /// ` (did you mean …?)` if one of `known` is near `word`, else nothing.
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let limit = (word.chars().count() / 3).clamp(1, 3);
+    let length = word.chars().count();
+    let limit = if length < 2 { 0 } else { (length / 3).clamp(1, 3) };
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))

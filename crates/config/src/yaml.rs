@@ -116,7 +116,9 @@ impl Builder<'_> {
         let value = match interpolate(text, self.env) {
             Ok(None) => Value::Scalar { text: text.to_owned(), style },
             // `region: ${REGION:-}`: an empty variable without quotes leaves the setting unsaid.
-            Ok(Some((text, true))) if text.is_empty() && style == Style::Plain => Value::Scalar { text, style },
+            Ok(Some((text, true))) if text.is_empty() && style == Style::Plain => {
+                Value::Scalar { text, style }
+            }
             Ok(Some((text, true))) => Value::Scalar { text, style: Style::Environment },
             Ok(Some((text, false))) => Value::Scalar { text, style },
             Err(message) => {
