@@ -1,0 +1,169 @@
+//! `check --live`: asks every node what it is, what the control user may do there, and whether the connections add up.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use config::{Cluster, Config, Node, NodeRole, Placement, Secret, StoredPassword, TlsMode};
+use tokio_postgres::{NoTls, Row};
+
+/// For one node, from connecting to its last answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+const QUESTION: &str = "
+    SELECT pg_is_in_recovery(),
+           current_setting('server_version'),
+           current_setting('max_connections')::int,
+           current_setting('superuser_reserved_connections')::int,
+           pg_has_role(current_user, 'pg_monitor', 'member'),
+           (SELECT count(*)::int FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
+
+/// What a node said.
+struct Facts {
+    role: NodeRole,
+    version: String,
+    max_connections: i32,
+    reserved: i32,
+    monitors: bool,
+    in_use: i32,
+}
+
+/// Prints what each node says; fails if anything is not as it must be.
+pub(super) fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let problems = runtime.block_on(ask_all(config, out))?;
+    if problems.is_empty() {
+        writeln!(out, "\nthe servers are as the configuration says")?;
+        return Ok(());
+    }
+    bail!("the servers are not as the configuration needs them:\n  {}", problems.join("\n  "))
+}
+
+async fn ask_all(config: &Config, out: &mut dyn Write) -> anyhow::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    writeln!(out, "\nservers")?;
+    for cluster in &config.clusters {
+        let mut primaries = Vec::new();
+        for node in &cluster.nodes {
+            let name = format!("{} at {}:{}", node.name, node.host, node.port);
+            match tokio::time::timeout(LIMIT, ask(config, cluster, node)).await {
+                Err(_) => problems.push(format!("{name} did not answer within {} s", LIMIT.as_secs())),
+                Ok(Err(error)) => problems.push(format!("{name}: {error:#}")),
+                Ok(Ok(facts)) => {
+                    if facts.role == NodeRole::Primary {
+                        primaries.push(node.name.as_str());
+                    }
+                    writeln!(out, "  {name}: {}", in_words(&facts))?;
+                    judge(config, cluster, node, &facts, &mut problems);
+                }
+            }
+        }
+        match primaries[..] {
+            [_] => {}
+            [] => problems.push(format!("cluster {} has no primary", cluster.name)),
+            _ => problems.push(format!(
+                "cluster {} has several primaries: {}",
+                cluster.name,
+                primaries.join(", ")
+            )),
+        }
+    }
+    Ok(problems)
+}
+
+async fn ask(config: &Config, cluster: &Cluster, node: &Node) -> anyhow::Result<Facts> {
+    if cluster.tls.mode > TlsMode::Prefer {
+        bail!("it wants TLS, with which --live can't ask yet");
+    }
+    let (user, password) =
+        control(config, cluster).context("nobody may ask: the cluster has no control user")?;
+    let mut login = tokio_postgres::Config::new();
+    login.host(&node.host).port(node.port).user(user).dbname(database(config, cluster));
+    login.application_name("pgweir check");
+    if let Some(password) = password {
+        login.password(password.reveal());
+    }
+    let (client, connection) = login.connect(NoTls).await?;
+    // It ends with its client; what breaks it fails the question below.
+    drop(tokio::spawn(connection));
+    let row = client.query_one(QUESTION, &[]).await?;
+    Ok(facts(&row)?)
+}
+
+/// The cluster's control user, or the first user whose password is known.
+fn control<'a>(config: &'a Config, cluster: &'a Cluster) -> Option<(&'a str, Option<&'a Secret>)> {
+    if let Some(control) = &cluster.control {
+        return Some((&control.user, control.password.as_ref()));
+    }
+    config.users.values().find_map(|user| {
+        user.passwords.iter().find_map(|password| match password {
+            StoredPassword::Plain(secret) => Some((user.name.as_str(), Some(secret))),
+            StoredPassword::Md5(_) | StoredPassword::Scram(_) => None,
+        })
+    })
+}
+
+/// A database of the cluster, to connect to.
+fn database<'a>(config: &'a Config, cluster: &'a Cluster) -> &'a str {
+    let here = |id: config::ClusterId| config.cluster(id).is_some_and(|found| found.name == cluster.name);
+    let named = config.databases.iter().find_map(|database| match &database.placement {
+        Placement::Single { cluster, dbname } if here(*cluster) => dbname.as_deref(),
+        Placement::Single { .. } => None,
+        Placement::Sharded(sharding) => {
+            let shard = sharding.shards.iter().find(|shard| here(shard.cluster))?;
+            Some(shard.dbname.as_deref().unwrap_or(&database.name))
+        }
+    });
+    cluster.dbname.as_deref().or(named).unwrap_or("postgres")
+}
+
+fn facts(row: &Row) -> Result<Facts, tokio_postgres::Error> {
+    Ok(Facts {
+        role: if row.try_get(0)? { NodeRole::Replica } else { NodeRole::Primary },
+        version: row.try_get(1)?,
+        max_connections: row.try_get(2)?,
+        reserved: row.try_get(3)?,
+        monitors: row.try_get(4)?,
+        in_use: row.try_get(5)?,
+    })
+}
+
+fn in_words(facts: &Facts) -> String {
+    let Facts { version, max_connections, reserved, in_use, .. } = facts;
+    format!(
+        "{}, Postgres {version}; max_connections {max_connections}, {reserved} of them reserved, {in_use} in use",
+        role_name(facts.role)
+    )
+}
+
+fn role_name(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Primary => "primary",
+        NodeRole::Replica => "replica",
+    }
+}
+
+fn judge(config: &Config, cluster: &Cluster, node: &Node, facts: &Facts, problems: &mut Vec<String>) {
+    if let Some(wanted) = node.role.filter(|wanted| *wanted != facts.role) {
+        let (wanted, found) = (role_name(wanted), role_name(facts.role));
+        problems.push(format!("{} is a {found}, but the configuration says {wanted}", node.name));
+    }
+    if !facts.monitors {
+        problems.push(format!(
+            "the control user is not a member of pg_monitor on {}: GRANT pg_monitor TO it",
+            node.name
+        ));
+    }
+    // All pgweirs of the fleet, each with its share of the budget.
+    let fleet = usize::try_from(config.instance.fleet).unwrap_or(usize::MAX);
+    let wanted = config.node_budget(cluster, node).saturating_mul(fleet);
+    let room = usize::try_from(facts.max_connections.saturating_sub(facts.reserved)).unwrap_or(0);
+    if wanted > room {
+        problems.push(format!(
+            "{} can take {room} connections, but pgweir may open {wanted} (server_connections): \
+             lower it or raise max_connections",
+            node.name
+        ));
+    }
+}
