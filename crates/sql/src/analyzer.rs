@@ -2,7 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::facts::{Access, Facts, Literal, Statement};
+use crate::cache::Cache;
+use crate::facts::{Facts, Literal};
+use crate::shape::Shape;
+use crate::text;
+
+/// Longer texts are analyzed each time: their shapes would fill the cache.
+const MAX_CACHED_TEXT: usize = 64 << 10;
+/// Scratch space that a long text needed is given back above this.
+const MAX_KEPT_LITERALS: usize = 64 << 10;
 
 /// What the server's settings mean for the lexer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,42 +38,89 @@ pub struct Analysis<'a> {
 }
 
 /// Text to facts, with a cache of shapes. One per core.
+///
+/// A text whose shape is known costs no allocation.
 #[derive(Debug)]
 pub struct Analyzer {
-    current: Arc<Facts>,
-    literals: Vec<Literal>,
+    cache: Cache,
+    shape: Shape,
+    /// The facts of the last text that wasn't found in the cache.
+    fresh: Arc<Facts>,
+    hits: u64,
+    misses: u64,
 }
 
 impl Analyzer {
     /// An analyzer that remembers at most this many shapes.
     #[must_use]
-    pub fn new(_capacity_shapes: usize) -> Self {
-        Self { current: Arc::default(), literals: Vec::new() }
+    pub fn new(capacity_shapes: usize) -> Self {
+        Self {
+            cache: Cache::new(capacity_shapes),
+            shape: Shape::default(),
+            fresh: Arc::default(),
+            hits: 0,
+            misses: 0,
+        }
     }
 
-    /// The facts of this text.
-    pub fn analyze<'a>(&'a mut self, _sql: &[u8], _settings: LexSettings) -> Analysis<'a> {
-        let unknown = Statement::unknown("not analyzed");
-        self.current =
-            Arc::new(Facts { statements: vec![unknown], access: Access::Unknown, ..Facts::default() });
-        Analysis { facts: &self.current, literals: &self.literals }
+    /// The facts of this text, which ends where it ends: no terminating NUL.
+    pub fn analyze<'a>(&'a mut self, sql: &[u8], settings: LexSettings) -> Analysis<'a> {
+        if !settings.safe_encoding || u32::try_from(sql.len()).is_err() {
+            return self.not_understood(if settings.safe_encoding {
+                "the text is too long"
+            } else {
+                "the client encoding may hide quotes"
+            });
+        }
+        let conforming = settings.standard_conforming_strings;
+        if sql.len() > MAX_CACHED_TEXT {
+            return self.analyze_long(sql, conforming);
+        }
+        self.shape.read(sql, conforming, true);
+        let hash = self.cache.hash(&self.shape.text);
+        if let Some(place) = self.cache.find(hash, &self.shape.text) {
+            self.hits += 1;
+            let facts = self.cache.facts(place).unwrap_or(&self.fresh);
+            return Analysis { facts, literals: &self.shape.literals };
+        }
+        self.misses += 1;
+        self.fresh = Arc::new(text::facts(sql, conforming, &self.shape.literals));
+        self.cache.insert(hash, &self.shape.text, Arc::clone(&self.fresh));
+        Analysis { facts: &self.fresh, literals: &self.shape.literals }
+    }
+
+    fn analyze_long(&mut self, sql: &[u8], conforming: bool) -> Analysis<'_> {
+        self.misses += 1;
+        if self.shape.literals.capacity() > MAX_KEPT_LITERALS {
+            self.shape.literals = Vec::new();
+        }
+        self.shape.read(sql, conforming, false);
+        self.fresh = Arc::new(text::facts(sql, conforming, &self.shape.literals));
+        Analysis { facts: &self.fresh, literals: &self.shape.literals }
+    }
+
+    fn not_understood(&mut self, why: &str) -> Analysis<'_> {
+        self.misses += 1;
+        self.shape.literals.clear();
+        self.fresh = Arc::new(text::not_understood(why));
+        Analysis { facts: &self.fresh, literals: &self.shape.literals }
     }
 
     /// How many shapes are cached.
     #[must_use]
     pub fn shapes(&self) -> usize {
-        0
+        self.cache.len()
     }
 
     /// How many texts were answered from the cache.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        0
+        self.hits
     }
 
     /// How many texts were not.
     #[must_use]
     pub fn misses(&self) -> u64 {
-        0
+        self.misses
     }
 }

@@ -1,9 +1,33 @@
 //! SQL text to facts: lexer, shape cache and parser, without I/O.
+//!
+//! The way of a text: [`Analyzer::analyze`] reads its shape (`shape`, on top of `lexer`) and looks that up (`cache`).
+//! A new shape is split into statements (`text`), each looked at by who knows its first keyword (`statement`). Queries
+//! go to the parser (`query`, `convert`) and its tree is walked for facts (`walk`, `keys`).
 
 pub mod facts;
 
 mod analyzer;
+mod builtins;
+mod cache;
+mod convert;
+mod cursor;
+mod functions;
+mod hint;
+mod keys;
+mod lexer;
 mod literal;
+mod nested;
+mod query;
+mod rows;
+mod scan;
+mod setting;
+mod shape;
+mod statement;
+mod text;
+mod tokens;
+mod transaction;
+mod utility;
+mod walk;
 
 pub use analyzer::{Analysis, Analyzer, LexSettings};
 pub use literal::literal_text;

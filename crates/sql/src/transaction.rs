@@ -1,0 +1,63 @@
+//! Transaction control: BEGIN, COMMIT, ROLLBACK, savepoints, two-phase commit.
+
+use crate::facts::{Access, Because, Begin, Kind, Statement};
+use crate::statement::command;
+use crate::tokens::Cursor;
+
+/// BEGIN or START TRANSACTION, of which the options follow. It reads if it says READ ONLY; otherwise it must have the
+/// primary.
+pub(crate) fn begin(mut rest: Cursor<'_>) -> Statement {
+    rest.eat_any(&["work", "transaction"]);
+    let mut begin = Begin::default();
+    while !rest.is_empty() {
+        rest.eat_char(b',');
+        if rest.eat_all(&["read", "only"]) {
+            begin.read_only = Some(true);
+        } else if rest.eat_all(&["read", "write"]) {
+            begin.read_only = Some(false);
+        } else if rest.eat_all(&["isolation", "level"]) {
+            begin.serializable = rest.eat("serializable");
+            let known = begin.serializable
+                || rest.eat_all(&["repeatable", "read"])
+                || rest.eat_all(&["read", "committed"])
+                || rest.eat_all(&["read", "uncommitted"]);
+            if !known {
+                return Statement::unknown("an option of BEGIN");
+            }
+        } else if !(rest.eat("deferrable") || rest.eat_all(&["not", "deferrable"])) {
+            return Statement::unknown("an option of BEGIN");
+        }
+    }
+    let mut statement = Statement::read(Kind::Begin(begin));
+    if begin.read_only != Some(true) {
+        statement.worsen(Access::Write, Because::Command("BEGIN"));
+    }
+    statement
+}
+
+/// COMMIT, END, ROLLBACK or ABORT, of which the rest follows. They go where the transaction is: access says `Read`.
+pub(crate) fn end(mut rest: Cursor<'_>, kind: Kind) -> Statement {
+    if rest.eat("prepared") {
+        return two_phase(if kind == Kind::Commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" }, true);
+    }
+    rest.eat_any(&["work", "transaction"]);
+    let kind = if kind == Kind::Rollback && rest.eat("to") {
+        return within(Kind::RollbackTo);
+    } else if rest.eat_all(&["and", "chain"]) {
+        Kind::EndAndChain
+    } else {
+        rest.eat_all(&["and", "no", "chain"]);
+        kind
+    };
+    if rest.is_empty() { Statement::read(kind) } else { Statement::unknown("the end of COMMIT or ROLLBACK") }
+}
+
+/// What only has a meaning within a transaction and goes where that is: access says `Read`.
+pub(crate) fn within(kind: Kind) -> Statement {
+    Statement::read(kind)
+}
+
+/// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED; the latter two outside a transaction only.
+pub(crate) fn two_phase(name: &'static str, alone: bool) -> Statement {
+    Statement { alone, ..command(Kind::TwoPhase, name) }
+}
