@@ -25,3 +25,18 @@ pub(crate) fn database<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_compose_serves_is_valid() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker/pgweir.yaml");
+        let config = load(&file).unwrap();
+        assert_eq!(config.warnings, Vec::<String>::new());
+        assert!(database(&config, "shop").is_ok());
+        let unknown = database(&config, "nowhere").unwrap_err().to_string();
+        assert_eq!(unknown, "no database \"nowhere\"; the configuration has shop, saas");
+    }
+}
