@@ -13,6 +13,8 @@ mod reason;
 mod role;
 mod shard;
 #[cfg(test)]
+mod sql_tests;
+#[cfg(test)]
 mod testing;
 pub mod view;
 

@@ -170,7 +170,7 @@ fn text_uuid(text: &[u8]) -> Option<[u8; 16]> {
         let place = uuid.get_mut(digits / 2)?;
         *place = (*place << 4) | digit;
         digits += 1;
-        may_be_hyphen = digits % 4 == 0;
+        may_be_hyphen = digits.is_multiple_of(4);
     }
     (digits == 32).then_some(uuid)
 }
