@@ -39,6 +39,25 @@ pub(crate) fn databases(raw: &raw::File, config: &mut Config, context: &Context<
         };
         config.databases.extend(database);
     }
+    warn_of_unprobed(raw, config, context);
+}
+
+/// A server is probed with a password that pgweir itself knows; a client's secret cannot stand in for it.
+fn warn_of_unprobed(raw: &raw::File, config: &Config, context: &Context<'_>) {
+    let is_plain = |stored: &StoredPassword| matches!(stored, StoredPassword::Plain(_));
+    if config.users.values().any(|user| user.server_password.is_some() || user.passwords.iter().any(is_plain))
+    {
+        return;
+    }
+    let entries = raw.clusters.get().map(|named| named.0.as_slice()).unwrap_or_default();
+    for (entry, cluster) in entries.iter().zip(&config.clusters) {
+        if cluster.control.is_none() {
+            context.sink.warn(
+                entry.place,
+                "has no `control`, and no user has a password that it could be probed with",
+            );
+        }
+    }
 }
 
 fn from_mapping(

@@ -9,8 +9,10 @@ mod check;
 mod choices;
 mod clusters;
 mod databases;
+mod describe;
 mod env;
 mod error;
+mod ini;
 mod listen;
 mod load;
 mod lookup;
@@ -31,6 +33,7 @@ mod users;
 mod yaml;
 
 pub use error::{Diagnostic, Errors};
+pub use ini::import_ini;
 pub use load::{from_url, load, parse_yaml};
 pub use lookup::pinned_limit;
 pub use model::*;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::check;
 use crate::error::{Errors, Sink};
+use crate::ini;
 use crate::model::Config;
 use crate::tree::{Entry, Style, Tree, Value};
 use crate::yaml;
@@ -21,6 +22,7 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
     let base_dir = path.parent().unwrap_or(Path::new(""));
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => parse_yaml(&text, &source, &process_env, base_dir),
+        Some("ini") => ini::parse_ini(&text, &source, &process_env, base_dir),
         _ => Err(Errors::one(&source, "not a known kind of file; expected .yaml, .yml or .ini")),
     }
 }

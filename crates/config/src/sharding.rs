@@ -83,14 +83,10 @@ fn scheme(entry: &NamedEntry<raw::Scheme>, shards: &[Shard], context: &Context<'
     }
     // Another type was refused when it was read; what belongs to it says no more.
     raw.r#type.get()?;
-    for foreign in
-        [raw.modulus.place(), raw.shards.place(), raw.ranges.place(), raw.cluster.place(), raw.sql.place()]
-    {
-        if let Some(place) = foreign {
-            context
-                .sink
-                .error(place, "does not belong to a list; expected `of`, `values` and `default` alone");
-        }
+    let foreign =
+        [raw.modulus.place(), raw.shards.place(), raw.ranges.place(), raw.cluster.place(), raw.sql.place()];
+    for place in foreign.into_iter().flatten() {
+        context.sink.error(place, "does not belong to a list; expected `of`, `values` and `default` alone");
     }
     if !raw.of.is_said() {
         context.sink.error(entry.place, "has no `of`; expected the key's type: text, bigint or uuid");

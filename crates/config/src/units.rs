@@ -87,7 +87,7 @@ pub(crate) fn write_optional(duration: Option<Duration>) -> String {
 /// The shortest way to write a number of bytes.
 pub(crate) fn write_bytes(bytes: u32) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("kB", 10)] {
-        if bytes != 0 && bytes % (1u32 << shift) == 0 {
+        if bytes != 0 && bytes.is_multiple_of(1u32 << shift) {
             return format!("{}{unit}", bytes >> shift);
         }
     }

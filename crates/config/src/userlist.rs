@@ -43,6 +43,12 @@ pub(crate) fn read(
     users
 }
 
+/// Names alone, of what can be read.
+pub(crate) fn names(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| parse_line(line).ok().flatten()).map(|(name, _)| name).collect()
+}
+
 /// `None` for an empty line or a comment; an error is the column where it went wrong.
 fn parse_line(line: &str) -> Result<Option<(String, String)>, usize> {
     let trimmed = line.trim_start();

@@ -103,7 +103,7 @@ pub(crate) fn classify(secret: Secret) -> Result<StoredPassword, &'static str> {
 fn is_scram(rest: &str) -> bool {
     let base64 = |text: &str| {
         !text.is_empty()
-            && text.len() % 4 == 0
+            && text.len().is_multiple_of(4)
             && text.trim_end_matches('=').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
     };
     let Some(((iterations, salt), (stored_key, server_key))) =

@@ -1,8 +1,12 @@
 //! Every file of the top-level `config` folder loads.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
 use std::path::{Path, PathBuf};
 
-use pgweir_config::{Config, Placement, PoolMode, RoleSetting, Scheme, StoredPassword, TlsMode, parse_yaml};
+use pgweir_config::{
+    Config, Placement, PoolMode, RoleSetting, Scheme, StoredPassword, TlsMode, from_url, parse_yaml,
+};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
@@ -101,4 +105,49 @@ fn full_says_every_setting_and_nothing_is_warned_of() {
     assert_eq!((values["3"], *default), (1, Some(1)));
     assert_eq!(sharding.shards[1].dbname.as_deref(), Some("saas_eu"));
     assert!(!format!("{config:?}").contains("secret of"), "Debug shows no secret");
+}
+
+#[test]
+fn a_url_serves_its_database_to_its_user() {
+    let config = from_url("postgres://app:hunter2@db1,[::1]:5433/shop?sslmode=require").unwrap();
+    assert_eq!(config.listen.tcp[0].to_string(), "127.0.0.1:6432");
+    assert_eq!((config.databases.len(), config.databases[0].name.as_str()), (1, "shop"));
+    assert_eq!(config.clusters[0].nodes[1].host, "::1");
+    assert_eq!(config.clusters[0].tls.mode, TlsMode::Require);
+    assert_eq!(config.server_login(&config.databases[0], "app").password.unwrap().reveal(), "hunter2");
+    assert_eq!(from_url("postgres://app@db1").unwrap().database("any").unwrap().name, "*");
+    let error = from_url("postgres://app:hunter2@db1:0/x").unwrap_err().to_string();
+    assert_eq!(error, "--url: not a port in the URL; expected 1 to 65535");
+}
+
+#[test]
+fn describe_says_what_a_file_means() {
+    let config = load("replicas.yaml");
+    let text = config.describe();
+    for line in [
+        "listens on 0.0.0.0:6432, without TLS",
+        "listens on 0.0.0.0:6433, without TLS: replicas alone",
+        "listens on /tmp/.s.PGSQL.6432",
+        "clients: scram-sha-256",
+        "user app: a password",
+        "administrators: app",
+        "cluster main: TLS prefer, probed as pgweir_control",
+        "  db2 at 10.0.1.2:5432, role found: up to 60 connections",
+        "database analytics: on cluster main as app_analytics; transaction pooling, up to 5 connections for each user \
+         and node, clients wait up to 30s; reads to replicas by least_connections, the rest to the primary",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
+    }
+    let text = load("full.yaml").describe();
+    for line in [
+        "clients from 127.0.0.1/32, the Unix socket, users any, databases any: scram-sha-256",
+        "user tenant: a password, on the servers shared_app",
+        "  us-1 at 10.0.1.1:5432, role found, zone us-east-1a: up to 16 connections",
+        "  scheme by_tenant: a list of 3 integers, any other on eu",
+        "  table billing.invoices: by region (by_region)",
+        "  table feature_flags: on us alone",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
+    }
+    assert!(!text.contains("secret of") && !text.contains("change-me"));
 }

@@ -1,5 +1,7 @@
 //! What is wrong is said with its file, line, column and key, all of it at once, and without secrets.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
 use std::path::Path;
 
 use pgweir_config::{Errors, parse_yaml};
@@ -270,7 +272,7 @@ fn what_this_version_cannot_obey_is_an_error_with_its_place() {
 
 #[test]
 fn harmless_settings_without_effect_are_warned_of() {
-    let text = "clusters: {us: {nodes: {a: {host: a, weight: 2}}}}\ndatabases: {app: {cluster: us, max_pools: 5, two_phase: true}}\n\
+    let text = "users: {u: {password: x}}\nclusters: {us: {nodes: {a: {host: a, weight: 2}}}}\ndatabases: {app: {cluster: us, max_pools: 5, two_phase: true}}\n\
                 health: {slow_start: 30s}\nroute: {replica_wait: 5ms, max_lag: 10s}\n";
     let config = parse_yaml(text, "f.yaml", &|_| None, Path::new("")).unwrap();
     let mut warnings = config.warnings;
@@ -278,12 +280,12 @@ fn harmless_settings_without_effect_are_warned_of() {
     assert_eq!(
         warnings,
         [
-            "f.yaml:1:46: clusters.us.nodes.a.weight: has no effect in this version",
-            "f.yaml:2:43: databases.app.max_pools: has no effect in this version",
-            "f.yaml:2:57: databases.app.two_phase: has no effect in this version",
-            "f.yaml:3:22: health.slow_start: has no effect in this version",
-            "f.yaml:4:23: route.replica_wait: has no effect in this version",
-            "f.yaml:4:37: route.max_lag: has no effect in this version",
+            "f.yaml:2:46: clusters.us.nodes.a.weight: has no effect in this version",
+            "f.yaml:3:43: databases.app.max_pools: has no effect in this version",
+            "f.yaml:3:57: databases.app.two_phase: has no effect in this version",
+            "f.yaml:4:22: health.slow_start: has no effect in this version",
+            "f.yaml:5:23: route.replica_wait: has no effect in this version",
+            "f.yaml:5:37: route.max_lag: has no effect in this version",
         ]
     );
 }
@@ -302,4 +304,87 @@ fn aliases_are_read_and_bombs_are_not() {
     );
     let found = errors(&bomb);
     assert!(found.iter().any(|line| line.contains("too large")), "{}", found.len());
+}
+
+/// Every key of the file format, also those that this version cannot obey: nothing is unknown, and each of the
+/// latter is an error that says so.
+#[test]
+fn every_key_of_the_format_is_known() {
+    let text = r#"
+instance: {name: a, region: us, zone: us-1, fleet: 2, workers: 4}
+listen:
+  tcp: ["127.0.0.1:6432"]
+  unix_dir: null
+  http: null
+  tls: {mode: prefer, certificate: c, key: k, client_ca: a}
+  extra: [{tcp: "127.0.0.1:6433", role: replica}, {tcp: "0.0.0.0:6434", proxy_protocol_from: [10.0.0.0/8]}]
+admin: {users: [app], stats_users: [app]}
+log: {format: json, level: debug, slow_statement: 500ms}
+auth:
+  method: cert
+  rules: [{from: [127.0.0.1/32, unix], users: all, databases: all, method: peer}]
+  hba_file: pg_hba.conf
+  query: {cluster: us, user: a, sql: "SELECT 1", ttl: 30s}
+users:
+  app: {password: x, server: {user: y, password_command: z}}
+limits: {max_client_conn: 1, max_client_conn_per_user: null, unauthenticated_connections: 1, client_login_timeout: 1s, client_idle_timeout: null, max_message: 1GiB}
+pool: {mode: statement, size: auto, min_pool_size: 0, reserve_pool_size: 0, reserve_pool_timeout: 3s, pinned: 3, query_wait_timeout: null, server_connect_timeout: 5s, server_login_retry: 1s, server_idle_timeout: null, server_lifetime: null, query_timeout: 1s, transaction_timeout: 1s, idle_transaction_timeout: 1s, max_prepared_statements: 5}
+route: {role: observe, consistency: session, transactions: replica_until_write, balance: weighted, max_lag: 10s, replica_wait: 5ms, reads_on_primary: never}
+health: {interval: 5s, timeout: 2s, failures: 3, slow_start: 30s}
+failover: {wait: 60s}
+clusters:
+  us:
+    region: us
+    dbname: d
+    control: {user: c, password: p}
+    tls: {mode: verify-full, ca: ca.crt}
+    tcp_keepalive: {idle: 30s, interval: 10s, count: 3, user_timeout: 30s}
+    server_connections: auto
+    discover: {patroni: ["http://10.0.1.1:8008"]}
+    nodes: {us-1: {host: h, port: 5432, role: auto, cores: 8, zone: z, weight: 1}}
+databases:
+  app: {cluster: us, dbname: d, max_pools: 500, pool: {size: 3}, route: {role: primary}}
+  saas:
+    shards: {us: {cluster: us, dbname: d}}
+    coordinator: us
+    two_phase: true
+    sharding:
+      schemes:
+        l: {type: list, of: text, values: {us: [A]}, default: null}
+        h: {type: hash, of: bigint, modulus: 3, shards: [us]}
+        r: {type: range, of: date, ranges: {us: {from: 2025-01-01, to: 2026-01-01}}}
+        q: {type: lookup, of: uuid, cluster: us, sql: "SELECT 1"}
+      tables: {t: {key: [a, b], scheme: l}}
+      reference_tables: [u]
+      single: {us: [v]}
+"#;
+    let found = errors(text);
+    let keys: Vec<&str> = found
+        .iter()
+        .map(|line| {
+            assert!(line.contains("not supported by this version"), "{line}");
+            line.split(": ").nth(1).unwrap()
+        })
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "listen.extra[1].proxy_protocol_from",
+            "auth.method",
+            "auth.rules[0].method",
+            "auth.hba_file",
+            "auth.query",
+            "users.app.server.password_command",
+            "route.consistency",
+            "route.transactions",
+            "route.balance",
+            "clusters.us.discover",
+            "databases.saas.coordinator",
+            "databases.saas.sharding.schemes.h.type",
+            "databases.saas.sharding.schemes.r.type",
+            "databases.saas.sharding.schemes.r.of",
+            "databases.saas.sharding.schemes.q.type",
+            "databases.saas.sharding.tables.t.key",
+        ]
+    );
 }
