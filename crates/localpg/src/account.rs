@@ -3,13 +3,14 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::{Error, Result};
+use crate::{Error, Result, launcher};
 
 /// The account that owns the data folders and runs the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,18 @@ impl Account {
                 .map_err(Error::io(format!("give {} to uid {uid}", path.display()))),
         }
     }
+}
+
+/// Starts a program that is to end when this process does, however it ends: the kernel sends it SIGQUIT then
+/// (where util-linux' `setpriv` exists). `arrange` adds arguments and redirections. It is in a process group
+/// of its own, has no stdin, and nothing of Postgres' in its environment.
+///
+/// # Errors
+/// As [`Command::spawn`]; through `setpriv` a program that can't be run shows only by its exit.
+pub fn spawn_bound(program: impl AsRef<OsStr>, arrange: impl FnOnce(&mut Command)) -> io::Result<Child> {
+    let mut command = Account::Own.command_that_dies_with_us(program);
+    arrange(&mut command);
+    launcher::spawn(command)
 }
 
 /// A command with a process group of its own and without Postgres' variables.

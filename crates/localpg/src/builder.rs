@@ -1,6 +1,5 @@
 //! What a cluster shall be, and its first start.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -125,7 +124,6 @@ impl Builder {
     /// server doesn't start. What had been started is stopped and removed then.
     pub fn start(self) -> Result<Cluster> {
         let replicas = self.replicas;
-        let databases = self.databases.clone();
         let files = self.files()?;
         let plan = Arc::new(self.plan()?);
         let workdir = Workdir::create(plan.account)?;
@@ -133,7 +131,7 @@ impl Builder {
         let cluster = Cluster::new(plan.clone(), nodes.collect::<Result<_>>()?, workdir);
         initialise(cluster.node(0)?, &plan, &files)?;
         cluster.node(0)?.first_start()?;
-        cluster.psql(0, "postgres", &plan.roles_and_databases(&databases))?;
+        cluster.psql(0, "postgres", &plan.roles_and_databases())?;
         thread::scope(|scope| {
             let copies: Vec<_> = (1..=replicas)
                 .map(|index| {
@@ -186,8 +184,8 @@ impl Builder {
             settings: self.settings,
             auth: self.auth,
             hba: self.hba,
-            owner: self.users.first().map(|(name, _)| name.clone()),
-            users: self.users.into_iter().collect(),
+            databases: self.databases,
+            users: self.users,
             superuser_password,
         })
     }
@@ -202,8 +200,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) auth: Auth,
     pub(crate) hba: Vec<String>,
-    owner: Option<String>,
-    users: BTreeMap<String, String>,
+    pub(crate) databases: Vec<String>,
+    pub(crate) users: Vec<(String, String)>,
     pub(crate) superuser_password: String,
 }
 
@@ -213,19 +211,19 @@ impl Plan {
         if user == SUPERUSER {
             return Some(&self.superuser_password);
         }
-        self.users.get(user).map(String::as_str)
+        self.users.iter().find(|(name, _)| name == user).map(|(_, password)| password.as_str())
     }
 
-    fn roles_and_databases(&self, databases: &[String]) -> String {
-        let role = |(name, password): (&String, &String)| {
+    fn roles_and_databases(&self) -> String {
+        let role = |(name, password): &(String, String)| {
             format!("CREATE ROLE {} LOGIN PASSWORD {};\n", identifier(name), literal(password))
         };
-        let owner = self.owner.as_deref().unwrap_or(SUPERUSER);
+        let owner = self.users.first().map_or(SUPERUSER, |(name, _)| name);
         let database =
             |name: &String| format!("CREATE DATABASE {} OWNER {};\n", identifier(name), identifier(owner));
         // With `synchronous_standby_names` set a commit would wait for replicas that don't exist yet.
         let alone = std::iter::once("SET synchronous_commit TO local;\n".to_owned());
-        alone.chain(self.users.iter().map(role)).chain(databases.iter().map(database)).collect()
+        alone.chain(self.users.iter().map(role)).chain(self.databases.iter().map(database)).collect()
     }
 }
 

@@ -50,6 +50,16 @@ impl Cluster {
         self.plan.password(user)
     }
 
+    /// The users that the builder was told of: (name, password).
+    pub fn users(&self) -> &[(String, String)] {
+        &self.plan.users
+    }
+
+    /// The databases that the builder was told of; the first user owns them.
+    pub fn databases(&self) -> &[String] {
+        &self.plan.databases
+    }
+
     /// The folder of it all.
     pub fn folder(&self) -> &std::path::Path {
         self.workdir.path()

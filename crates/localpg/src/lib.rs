@@ -32,6 +32,7 @@ mod server_config;
 mod sql_text;
 mod workdir;
 
+pub use account::spawn_bound;
 pub use binaries::Binaries;
 pub use builder::Builder;
 pub use cluster::Cluster;
@@ -40,6 +41,7 @@ pub use node::Node;
 pub use ports::free_port;
 pub use server::Mode;
 pub use server_config::Auth;
+pub use sql_text::url_part;
 
 /// The superuser of every cluster. Its password is the cluster's own: [`Cluster::superuser_password`].
 pub const SUPERUSER: &str = "postgres";

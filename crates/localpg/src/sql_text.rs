@@ -23,7 +23,7 @@ pub(crate) fn conninfo(value: &str) -> String {
 }
 
 /// A part of a URL, percent-encoded but for RFC 3986's unreserved characters.
-pub(crate) fn url_part(value: &str) -> String {
+pub fn url_part(value: &str) -> String {
     value.bytes().fold(String::new(), |mut text, byte| {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
