@@ -5,6 +5,6 @@ use std::io::Write;
 use crate::cli::ImportArguments;
 
 pub(super) fn run(arguments: &ImportArguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let _ = (arguments, out);
-    anyhow::bail!("pgbouncer.ini cannot be read yet")
+    write!(out, "{}", config::import_ini(&arguments.file)?)?;
+    Ok(())
 }

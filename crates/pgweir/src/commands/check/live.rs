@@ -167,3 +167,52 @@ fn judge(config: &Config, cluster: &Cluster, node: &Node, facts: &Facts, problem
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(server_connections: usize, facts: &Facts) -> Vec<String> {
+        let yaml = format!(
+            "instance: {{fleet: 2}}\nclusters:\n  us:\n    server_connections: {server_connections}\n    \
+             nodes: {{us-1: {{host: db, role: primary}}}}\ndatabases:\n  app: {{cluster: us}}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pgweir.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let config = config::load(&file).unwrap();
+        let (cluster, mut problems) = (&config.clusters[0], Vec::new());
+        judge(&config, cluster, &cluster.nodes[0], facts, &mut problems);
+        problems
+    }
+
+    fn primary() -> Facts {
+        Facts {
+            role: NodeRole::Primary,
+            version: "17.0".into(),
+            max_connections: 100,
+            reserved: 3,
+            monitors: true,
+            in_use: 0,
+        }
+    }
+
+    #[test]
+    fn the_whole_fleet_must_fit_beside_what_is_reserved() {
+        // Each of two pgweirs takes half of the budget, rounded down.
+        assert_eq!(problems(96, &primary()), Vec::<String>::new());
+        let found = problems(98, &primary());
+        assert!(
+            matches!(&found[..], [one] if one.contains("97 connections") && one.contains("98")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_role_and_a_right_that_are_not_as_said_are_problems() {
+        let found = problems(10, &Facts { role: NodeRole::Replica, monitors: false, ..primary() });
+        assert!(
+            matches!(&found[..], [role, right] if role.contains("replica") && right.contains("pg_monitor"))
+        );
+    }
+}
