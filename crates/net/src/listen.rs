@@ -166,3 +166,46 @@ impl fmt::Display for ListenAddress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ListenAddress, Listener, SocketOptions, is_the_clients};
+    use std::fs::File;
+    use std::process::Command;
+
+    const CHILD: &str = "listen::tests::in_a_process_with_few_descriptors";
+
+    #[test]
+    fn accepting_goes_on_after_descriptors_ran_out() {
+        let limited = "ulimit -n 64 && exec \"$0\" --exact --ignored \"$1\"";
+        let me = std::env::current_exe().unwrap();
+        let child = Command::new("sh").args(["-c", limited]).arg(me).arg(CHILD).output().unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && told.contains("1 passed"), "{told}");
+    }
+
+    #[test]
+    #[ignore = "run by accepting_goes_on_after_descriptors_ran_out, under its limit"]
+    fn in_a_process_with_few_descriptors() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut listener =
+                Listener::tcp("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+            let ListenAddress::Tcp(address) = listener.address() else { panic!("{}", listener.address()) };
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let held: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).take(1000).collect();
+            assert!(held.len() < 64, "no limit: {}", held.len());
+            let error = listener.accept_once().await.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+            assert!(!is_the_clients(&error));
+
+            let release = async {
+                // Accepting comes first in `join`: it has met the error and rests by now.
+                drop(held);
+            };
+            let ((_, peer), ()) = tokio::join!(biased; listener.accept(), release);
+            assert_eq!(peer.to_string(), client.local_addr().unwrap().to_string());
+            assert!(!listener.resting);
+        });
+    }
+}

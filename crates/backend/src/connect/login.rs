@@ -134,3 +134,42 @@ impl fmt::Debug for KnownKeys {
         f.write_str("***")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Login, REMEMBERED, ScramKeys};
+
+    fn login() -> Login {
+        Login::new("app", "app", Some("open sesame"), Duration::from_secs(1))
+    }
+
+    fn keys() -> ScramKeys {
+        ScramKeys::derive(b"open sesame", b"salt", 1)
+    }
+
+    #[test]
+    fn clones_share_what_they_learn() {
+        let (one, other) = (login(), login());
+        one.clone().remember((*b"s=c2FsdA==,i=1").into(), keys());
+        assert!(one.derived_keys(b"s=c2FsdA==,i=1").is_some());
+        assert!(one.derived_keys(b"s=c2FsdA==,i=2").is_none());
+        assert!(other.derived_keys(b"s=c2FsdA==,i=1").is_none());
+    }
+
+    #[test]
+    fn the_oldest_keys_are_forgotten_first() {
+        let login = login();
+        for salt in 0..=u8::try_from(REMEMBERED).unwrap() {
+            login.remember([salt].into(), keys());
+        }
+        assert!(login.derived_keys(&[0]).is_none());
+        assert!((1..=u8::try_from(REMEMBERED).unwrap()).all(|salt| login.derived_keys(&[salt]).is_some()));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let login = login();
+        login.learn(keys());
+        assert!(!format!("{login:?}").contains("sesame"), "{login:?}");
+    }
+}
