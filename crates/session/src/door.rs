@@ -156,8 +156,8 @@ impl Door {
         let mut out = Vec::new();
         negotiate(startup, &mut out);
         let claim = Claim { user: startup.user(), database: startup.database(), peer };
-        authenticate(stream, out, claim, config, &self.secrets).await?;
-        take_place(&self.context, claim.user, claim.database, startup.spoken_minor())
+        let keys = authenticate(stream, out, claim, config, &self.secrets).await?;
+        take_place(&self.context, claim.user, claim.database, startup.spoken_minor(), keys)
     }
 }
 

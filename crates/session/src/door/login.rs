@@ -21,7 +21,8 @@ pub(super) struct Claim<'a> {
 
 /// Has the client prove that it is who it claims to be. `out` holds what is to be sent before.
 ///
-/// Gives the keys that a proof by SCRAM revealed: they log in at a server that stores the same secret.
+/// Gives the keys that a proof by SCRAM revealed, if no password is known that could do more: they log in at a server
+/// that stores the same secret.
 pub(super) async fn authenticate(
     stream: &mut Stream,
     out: Vec<u8>,
@@ -45,9 +46,11 @@ pub(super) async fn authenticate(
             Err(Refusal::Rejected { user: claim.user.to_owned(), database: claim.database.to_owned() })
         }
         // As with Postgres, a SCRAM secret is used as what it is where MD5 is asked for.
-        AuthMethod::Md5 if user.is_some_and(has_only_scram) => exchange.scram(secrets).await.map(Some),
-        AuthMethod::Md5 => exchange.md5().await.map(|()| None),
-        AuthMethod::ScramSha256 => exchange.scram(secrets).await.map(Some),
+        AuthMethod::Md5 if !user.is_some_and(has_only_scram) => exchange.md5().await.map(|()| None),
+        AuthMethod::Md5 | AuthMethod::ScramSha256 => {
+            let keys = exchange.scram(secrets).await?;
+            Ok(user.is_some_and(has_no_plain).then_some(keys))
+        }
     }
 }
 
@@ -152,4 +155,8 @@ impl Exchange<'_> {
 fn has_only_scram(user: &User) -> bool {
     let is_scram = |stored: &StoredPassword| matches!(stored, StoredPassword::Scram(_));
     !user.passwords.is_empty() && user.passwords.iter().all(is_scram)
+}
+
+fn has_no_plain(user: &User) -> bool {
+    !user.passwords.iter().any(|stored| matches!(stored, StoredPassword::Plain(_)))
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use backend::Placement;
+use backend::{Group, Placement};
 use config::Admin;
 use net::CoreHandle;
+use wire::scram::ScramKeys;
 
 use super::Refusal;
 use crate::context::{Arrival, Context, Full, Seat, Stop};
@@ -22,12 +23,14 @@ pub(super) struct Place {
     pub(super) placement: Option<Placement>,
 }
 
-/// Finds a place for an authenticated client that speaks protocol 3.`minor`.
+/// Finds a place for an authenticated client that speaks protocol 3.`minor`. `keys`, shown by its login, are passed on
+/// to its pools.
 pub(super) fn take_place(
     context: &Context,
     user: &str,
     database: &str,
     minor: u16,
+    keys: Option<ScramKeys>,
 ) -> Result<Place, Refusal> {
     if *context.stop.borrow() > Stop::No {
         return Err(Refusal::Stopping);
@@ -40,7 +43,11 @@ pub(super) fn take_place(
         (usize::MAX, None)
     } else {
         let group = directory.group(database, user);
-        let placement = group.ok_or_else(|| Refusal::NoDatabase(database.to_owned()))?.place();
+        let group = group.ok_or_else(|| Refusal::NoDatabase(database.to_owned()))?;
+        if let Some(keys) = keys {
+            pass_on(&group, &keys);
+        }
+        let placement = group.place();
         core_of(context, &placement).ok_or(Refusal::NotRunning("core"))?;
         (placement.core(), Some(placement))
     };
@@ -76,6 +83,14 @@ pub(super) async fn send_on(context: &Context, arrival: Arrival) {
 
 fn core_of<'a>(context: &'a Context, placement: &Placement) -> Option<&'a CoreHandle<Core>> {
     context.cores.get()?.get(placement.core())
+}
+
+/// They are for servers where the client's user has the same name: under another one it has another secret.
+fn pass_on(group: &Group, keys: &ScramKeys) {
+    let logins = group.pools.iter().flatten().map(|pool| &pool.login);
+    for login in logins.filter(|login| login.user == group.user) {
+        login.learn(keys.clone());
+    }
 }
 
 fn may_use_console(admin: &Admin, user: &str, database: &str) -> Result<(), Refusal> {

@@ -154,14 +154,23 @@ async fn over_tls_scram_is_bound_to_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_proof_gives_the_keys_for_a_server_with_the_same_secret() {
+async fn a_proof_gives_keys_where_no_password_is_known() {
     let secrets = Secrets::new();
-    for (method, keys) in [("scram-sha-256", true), ("md5", false)] {
+    for (method, user, password, keys) in [
+        ("scram-sha-256", "stored", "stored", true),
+        ("md5", "stored", "stored", true),
+        ("scram-sha-256", "mixed", "stored", false),
+        ("scram-sha-256", "plain", "first", false),
+        ("md5", "hashed", "old", false),
+        ("trust", "stored", "", false),
+    ] {
         let config = config(method);
         let (mut client, server) = connection().await;
-        let talk = async { client.log_in("plain", "first").await };
-        let (answer, given) = tokio::join!(talk, serve(server, &config, &secrets, "plain"));
-        assert_eq!((answer, given), (Answer::Proved, Some(keys)));
+        let talk = async {
+            if method == "trust" { client.end().await } else { client.log_in(user, password).await }
+        };
+        let (answer, given) = tokio::join!(talk, serve(server, &config, &secrets, user));
+        assert_eq!((answer, given), (Answer::Proved, Some(keys)), "{method} {user}");
     }
 }
 
