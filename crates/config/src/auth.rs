@@ -94,6 +94,10 @@ fn parse_source(text: &str) -> Option<Source> {
 pub(crate) fn check_names(raw: &raw::File, config: &Config, context: &Context<'_>) {
     let trusts = config.auth.method == AuthMethod::Trust
         || config.auth.rules.iter().any(|rule| rule.method == AuthMethod::Trust);
+    // A users file that cannot be read has been noted; its names would all dangle.
+    let unreadable =
+        raw.auth.get().and_then(|auth| context.path(&auth.users_file)).is_some_and(|path| !path.is_file());
+    let trusts = trusts || unreadable;
     let users: Vec<&str> = config.users.keys().map(String::as_str).collect();
     let check_user = |said: &Said<Text>| {
         if let Some((place, name)) = said.with_place()
@@ -110,7 +114,7 @@ pub(crate) fn check_names(raw: &raw::File, config: &Config, context: &Context<'_
         each(&admin.stats_users, check_user);
     }
     for rule in raw.auth.clone_or_default().rules.clone_or_default().iter().filter_map(Said::get) {
-        if rule.method.get().is_none_or(|method| method.0 != AuthMethod::Trust) {
+        if !unreadable && rule.method.get().is_none_or(|method| method.0 != AuthMethod::Trust) {
             each(&rule.users, check_user);
         }
         each(&rule.databases, |said| {

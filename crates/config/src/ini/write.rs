@@ -30,6 +30,7 @@ fn map(doc: &Doc, depth: usize, out: &mut String) {
 fn flow(doc: &Doc) -> String {
     match doc {
         Doc::Plain(text) => text.clone(),
+        Doc::Text(text) if is_simple(text) => text.clone(),
         Doc::Text(text) => quoted(&text.replace("${", "$${")),
         Doc::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Doc::Map(items) => {
@@ -41,10 +42,17 @@ fn flow(doc: &Doc) -> String {
 }
 
 fn key(text: &str) -> String {
-    let simple = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    if is_simple(text) { text.to_owned() } else { quoted(text) }
+}
+
+/// Whether text without quotes is still text.
+fn is_simple(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        && !matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false");
-    if simple { text.to_owned() } else { quoted(text) }
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "null" | "true" | "false" | "yes" | "no" | "on" | "off"
+        )
 }
 
 /// In double quotes: JSON's escapes are YAML's too.

@@ -1,0 +1,139 @@
+//! Pools and routing: settings, and overrides of them.
+
+use std::time::Duration;
+
+/// Pooling mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// A server connection for the client's life.
+    Session,
+    /// … for a transaction.
+    Transaction,
+    /// … for a statement; transaction blocks are refused.
+    Statement,
+}
+
+/// Settings of a pool, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Mode.
+    pub mode: PoolMode,
+    /// Connections for each user, database and node; `None`: auto, as much of the node's budget as is free.
+    pub size: Option<usize>,
+    /// Kept open.
+    pub min_pool_size: usize,
+    /// More, once a client has waited for `reserve_pool_timeout`.
+    pub reserve_pool_size: usize,
+    /// See there.
+    pub reserve_pool_timeout: Duration,
+    /// Pinned sessions at most, in connections of a pool of `size` (already computed from a percentage by
+    /// `pinned_limit`).
+    pub pinned: Share,
+    /// A client waits at most this long for a connection.
+    pub query_wait_timeout: Option<Duration>,
+    /// TCP connect, TLS and login of a server connection.
+    pub server_connect_timeout: Duration,
+    /// Pause after a failed one.
+    pub server_login_retry: Duration,
+    /// Idle ones are closed after this.
+    pub server_idle_timeout: Option<Duration>,
+    /// Any are closed after this, with jitter.
+    pub server_lifetime: Option<Duration>,
+    /// A statement runs at most this long.
+    pub query_timeout: Option<Duration>,
+    /// A transaction lasts at most this long.
+    pub transaction_timeout: Option<Duration>,
+    /// A client may sit idle in a transaction at most this long.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Kept on each server connection.
+    pub max_prepared_statements: usize,
+}
+
+/// An absolute number or a percentage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// So many.
+    Count(usize),
+    /// Percent of the pool, 0 to 100.
+    Percent(u8),
+}
+
+/// Overrides of `PoolSettings`: each field `None` where the default holds. Timeouts that may be null are
+/// `Some(None)` then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the one of PoolSettings")]
+pub struct PoolOverrides {
+    pub mode: Option<PoolMode>,
+    pub size: Option<Option<usize>>,
+    pub min_pool_size: Option<usize>,
+    pub reserve_pool_size: Option<usize>,
+    pub reserve_pool_timeout: Option<Duration>,
+    pub pinned: Option<Share>,
+    pub query_wait_timeout: Option<Option<Duration>>,
+    pub server_connect_timeout: Option<Duration>,
+    pub server_login_retry: Option<Duration>,
+    pub server_idle_timeout: Option<Option<Duration>>,
+    pub server_lifetime: Option<Option<Duration>>,
+    pub query_timeout: Option<Option<Duration>>,
+    pub transaction_timeout: Option<Option<Duration>>,
+    pub idle_transaction_timeout: Option<Option<Duration>>,
+    pub max_prepared_statements: Option<usize>,
+}
+
+/// `route`, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// Split, or all to one role.
+    pub role: RoleSetting,
+    /// How nodes are chosen.
+    pub balance: Balance,
+    /// Replicas further behind are out; used from the day that lag is measured.
+    pub max_lag: Duration,
+    /// Reads when no replica is left.
+    pub reads_on_primary: ReadsOnPrimary,
+}
+
+/// Overrides of `RouteSettings`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the one of RouteSettings")]
+pub struct RouteOverrides {
+    pub role: Option<RoleSetting>,
+    pub balance: Option<Balance>,
+    pub max_lag: Option<Duration>,
+    pub reads_on_primary: Option<ReadsOnPrimary>,
+}
+
+/// `route.role`, `SET pgweir.role`, a listener's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleSetting {
+    /// Split.
+    Auto,
+    /// All to the primary.
+    Primary,
+    /// All to replicas.
+    Replica,
+    /// All to the primary; what would have been decided is recorded.
+    Observe,
+}
+
+/// `route.balance`. (Others of the contract are refused until they exist.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Fewest connections in use.
+    LeastConnections,
+    /// In turn.
+    RoundRobin,
+    /// Any.
+    Random,
+}
+
+/// `route.reads_on_primary`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadsOnPrimary {
+    /// Only when no replica is left.
+    IfNoReplica,
+    /// The primary is one of the nodes that read.
+    Always,
+    /// An error then.
+    Never,
+}
