@@ -29,6 +29,7 @@ pub struct Builder {
     hba: Vec<String>,
     tls: Option<(PathBuf, PathBuf)>,
     client_ca: Option<PathBuf>,
+    on_disk: bool,
 }
 
 impl Default for Builder {
@@ -44,6 +45,7 @@ impl Default for Builder {
             hba: Vec::new(),
             tls: None,
             client_ca: None,
+            on_disk: false,
         }
     }
 }
@@ -116,6 +118,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the data in the temporary folder (`TMPDIR`, /tmp). Default: in memory (/dev/shm) if 4 GB are free
+    /// there and `TMPDIR` isn't set.
+    pub fn on_disk(mut self) -> Self {
+        self.on_disk = true;
+        self
+    }
+
     /// Initialises the primary, starts it, copies the replicas from it, starts them, and waits until they
     /// stream. About a second.
     ///
@@ -124,9 +133,9 @@ impl Builder {
     /// server doesn't start. What had been started is stopped and removed then.
     pub fn start(self) -> Result<Cluster> {
         let replicas = self.replicas;
-        let files = self.files()?;
+        let (on_disk, files) = (self.on_disk, self.files()?);
         let plan = Arc::new(self.plan()?);
-        let workdir = Workdir::create(plan.account)?;
+        let workdir = Workdir::create(plan.account, on_disk)?;
         let nodes = (0..=replicas).map(|index| Node::new(plan.clone(), &workdir, index));
         let cluster = Cluster::new(plan.clone(), nodes.collect::<Result<_>>()?, workdir);
         initialise(cluster.node(0)?, &plan, &files)?;

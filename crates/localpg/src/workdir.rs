@@ -1,9 +1,11 @@
 //! The folder that a cluster lives in: made, locked for its owner, removed; and what dead owners left.
 
+use std::env;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::statvfs;
 use rustix::process::{Pid, geteuid};
 use tempfile::TempDir;
 
@@ -16,6 +18,12 @@ const LOCK: &str = "owner.lock";
 /// A socket's path is at most 107 bytes; this much is ours below the temporary folder.
 const LONGEST_PARENT: usize = 60;
 
+/// Linux' file system in memory. Initialising, copying and removing data folders of a thousand files each is
+/// several times faster there: a primary with two replicas takes 1.4 s from start to removal, on ext4 up to 7.
+const MEMORY: &str = "/dev/shm";
+/// How much must be free there, in bytes.
+const ROOM: u64 = 4 << 30;
+
 /// A cluster's folder. Removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Workdir {
@@ -26,9 +34,11 @@ pub(crate) struct Workdir {
 
 impl Workdir {
     /// Makes a folder that both we and `account` may enter, after removing what dead owners left.
-    pub(crate) fn create(account: Account) -> Result<Workdir> {
-        let parent = parent(account);
-        sweep(&parent);
+    pub(crate) fn create(account: Account, on_disk: bool) -> Result<Workdir> {
+        let (memory, disk) = (PathBuf::from(MEMORY), disk(account));
+        [&memory, &disk].into_iter().for_each(|parent| sweep(parent));
+        let in_memory = !on_disk && env::var_os("TMPDIR").is_none() && has_room(&memory);
+        let parent = if in_memory { memory } else { disk };
         let what = || format!("make a folder in {}", parent.display());
         let folder =
             tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(Error::io(what()))?;
@@ -55,10 +65,15 @@ impl Workdir {
     }
 }
 
+/// Whether a folder exists that has room for clusters' data. (In a container it is often 64 MB.)
+fn has_room(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|system| system.f_bavail.saturating_mul(system.f_frsize) >= ROOM)
+}
+
 /// The system's temporary folder, or /tmp where the server's account can't enter that one or its path is too
 /// long for a socket's.
-fn parent(account: Account) -> PathBuf {
-    let parent = std::env::temp_dir();
+fn disk(account: Account) -> PathBuf {
+    let parent = env::temp_dir();
     let enterable = |path: &Path| fs::metadata(path).is_ok_and(|folder| folder.mode() & 0o001 != 0);
     let open = account == Account::Own || parent.ancestors().all(enterable);
     let short = parent.as_os_str().len() <= LONGEST_PARENT;

@@ -132,6 +132,12 @@ fn a_dropped_cluster_leaves_nothing() {
 }
 
 #[test]
+fn the_data_may_be_kept_on_disk() {
+    let cluster = Cluster::builder().on_disk().start().unwrap();
+    assert!(cluster.folder().starts_with(std::env::temp_dir()) || cluster.folder().starts_with("/tmp"));
+}
+
+#[test]
 fn a_panic_cleans_up_too() {
     let seen = std::sync::Mutex::new(None);
     let outcome = std::panic::catch_unwind(|| {
