@@ -124,7 +124,12 @@ impl Door {
     async fn let_in(&self, stream: Stream, visit: Visit) -> Result<Option<Arrival>, Refused> {
         let config = Arc::clone(&self.context.directory.load().config);
         let offered = self.context.tls.load_full().filter(|_| config.listen.tls.mode != TlsMode::Disable);
-        let (mut stream, startup) = match hello(stream, offered.as_deref()).await? {
+        let said = hello(stream, offered.as_deref()).await.inspect_err(|(_, refusal)| {
+            if !refusal.is_noise() {
+                tracing::info!(peer = %visit.peer, reason = %refusal, "refused before its login");
+            }
+        });
+        let (mut stream, startup) = match said? {
             Hello::Nothing => return Ok(None),
             Hello::Cancel { pid, key } => {
                 cancel(&self.context, &self.guesses, pid, &key).await;
@@ -135,8 +140,10 @@ impl Door {
         match self.log_in(&mut stream, &startup, visit.peer, &config).await {
             Ok(place) => arrive(stream, *startup, visit, place).map(Some).map_err(|broken| (None, broken)),
             Err(refusal) => {
-                let (user, database) = (startup.user(), startup.database());
-                tracing::info!(peer = %visit.peer, user, database, reason = %refusal, "login failed");
+                if !refusal.is_noise() {
+                    let (user, database) = (startup.user(), startup.database());
+                    tracing::info!(peer = %visit.peer, user, database, reason = %refusal, "login failed");
+                }
                 Err((Some(stream), refusal))
             }
         }
