@@ -63,6 +63,7 @@ impl Door {
     pub async fn listen(self: Arc<Self>, mut listener: Listener, role: Option<RoleSetting>) {
         let mut stop = self.context.stop.subscribe();
         let mut last_warning: Option<Instant> = None;
+        self.warm();
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
