@@ -27,8 +27,13 @@ class Run:
         return None if self.cpu_user is None else self.cpu_user + self.cpu_system
 
 
+# pgbench's -T also counts the time in which its clients connect: as many of them each second, at least.
+LOGINS_PER_SECOND = 250
+
+
 def pgbench(target, clients, seconds, protocol, folder, percentiles=False):
     """`pgbench -S` with so many clients; raises if a single transaction failed."""
+    seconds += clients // LOGINS_PER_SECOND
     command = ["pgbench", "-n", "-S", "-M", protocol, "-c", str(clients), "-j", str(min(clients, 2)),
                "-T", str(seconds), "-h", "127.0.0.1", "-p", str(target.port), "-U", USER]
     if percentiles:

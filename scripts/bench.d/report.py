@@ -8,8 +8,8 @@ INTRODUCTION = """\
 Written by `scripts/bench`; run it again rather than editing this page. pgbench, Postgres (a primary and two streaming
 replicas, not durable: `fsync = off`), and the proxies share one machine, so throughput says how little the proxy takes
 from the others. Rounds are interleaved (A B C A B C); each figure is the median of the rounds, the range beside it is
-their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run. Ratios
-are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
+their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run, logins
+included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
 """
 
 
