@@ -88,13 +88,18 @@ impl Setup {
         self.set("pool.mode", mode)
     }
 
-    /// TLS towards clients, in that mode.
+    /// TLS towards clients, in that mode; verify-ca and verify-full trust these certificates' authority.
     pub fn tls(self, certificates: &Certificates, mode: &str) -> Setup {
         let path = |path: std::path::PathBuf| quoted(&path.to_string_lossy());
-        self.set("listen.tls.mode", mode)
+        let setup = self
+            .set("listen.tls.mode", mode)
             .set("listen.tls.certificate", &path(certificates.server_certificate()))
-            .set("listen.tls.key", &path(certificates.server_key()))
-            .set("listen.tls.client_ca", &path(certificates.authority()))
+            .set("listen.tls.key", &path(certificates.server_key()));
+        if mode.starts_with("verify-") {
+            setup.set("listen.tls.client_ca", &path(certificates.authority()))
+        } else {
+            setup
+        }
     }
 
     /// Any other setting: its names joined by dots, its value as YAML in flow style. It replaces what is there.

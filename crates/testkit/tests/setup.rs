@@ -13,7 +13,8 @@ fn the_yaml_of_two_clusters_with_tls_is_valid() {
     };
     let (us, eu) = (start("us"), start("eu"));
     let certificates = Certificates::generate().unwrap();
-    let setup = Setup::new(&us).cluster(&eu).pool_size(7).pool_mode("session").tls(&certificates, "require");
+    let setup =
+        Setup::new(&us).cluster(&eu).pool_size(7).pool_mode("session").tls(&certificates, "verify-full");
     let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     std::fs::write(file.path(), setup.to_yaml()).unwrap();
     let config = config::load(file.path()).unwrap_or_else(|errors| panic!("{errors}\n{}", setup.to_yaml()));
