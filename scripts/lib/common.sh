@@ -4,6 +4,7 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck disable=SC2034  # for the scripts
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 
 # say TEXT: progress, so that long work is never silent.

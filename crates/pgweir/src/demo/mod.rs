@@ -34,7 +34,10 @@ pub(crate) fn run(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Res
 
 async fn demo(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let Some(regions) = regions::start(&mut stop, out).await? else { return gone(out) };
+    let Some(regions) = regions::start(&mut stop, out).await? else {
+        writeln!(out, "==> stopped; nothing is left behind")?;
+        return stopped(arguments);
+    };
     let outcome = with_regions(arguments, &regions, &mut stop, out).await;
     writeln!(out, "==> stopping; nothing is left behind")?;
     drop(regions);
@@ -64,7 +67,7 @@ async fn with_proxy(
     let tour = tour::run(regions, proxy.port(), std::io::stdout().is_terminal(), out);
     let failures = tokio::select! {
         failures = tour => failures.with_context(|| proxy.log_tail())?,
-        () = stop.requested() => return Ok(()),
+        () = stop.requested() => return stopped(arguments),
         ended = proxy.ended() => return Err(ended),
     };
     if arguments.check {
@@ -111,7 +114,8 @@ fn invitation(proxy: &Proxy, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn gone(out: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(out, "==> stopped; nothing is left behind")?;
+/// Whoever stops the demo has seen enough of it; a check that was stopped has shown nothing.
+fn stopped(arguments: &DemoArguments) -> anyhow::Result<()> {
+    anyhow::ensure!(!arguments.check, "stopped before everything was checked");
     Ok(())
 }
