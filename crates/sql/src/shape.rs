@@ -16,6 +16,8 @@ pub(crate) const MAX_LITERALS: usize = 1 << 20;
 const STRING_MARK: u8 = 1;
 const NUMBER_MARK: u8 = 2;
 const OTHER_MARK: u8 = 3;
+/// What stands before a token that is none.
+const INVALID_MARK: u8 = 4;
 
 /// A text's shape and literals, in buffers that are used again.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ impl Shape {
         self.text.clear();
         self.literals.clear();
         if keep_text {
+            // At most a separator for each byte.
+            self.text.reserve(2 * sql.len() + 1);
             self.text.push(if conforming { b'c' } else { b'n' });
             if let Some(hint) = hint::comment(sql) {
                 self.text.extend_from_slice(hint);
@@ -54,7 +58,7 @@ impl Shape {
                 }
             };
             clause.at_start = false;
-            clause.named = Named::No;
+            clause.name = None;
             if clause.leaves_out(token.kind) && self.literals.len() < MAX_LITERALS {
                 self.literals.push(literal(token, mark == STRING_MARK));
                 if keep_text {
@@ -71,10 +75,20 @@ impl Shape {
 /// Appends a token; what follows it can't be taken for its continuation.
 #[inline]
 fn push(text: &mut Vec<u8>, kind: TokenKind, bytes: &[u8]) {
+    if let [byte] = bytes
+        && kind != TokenKind::Invalid
+    {
+        text.extend_from_slice(&[byte.to_ascii_lowercase(), b' ']);
+        return;
+    }
+    if kind == TokenKind::Invalid {
+        // It may hold any byte: none of them is a literal's mark.
+        text.push(INVALID_MARK);
+    }
+    let start = text.len();
+    text.extend_from_slice(bytes);
     if kind == TokenKind::Word {
-        text.extend(bytes.iter().map(u8::to_ascii_lowercase));
-    } else {
-        text.extend_from_slice(bytes);
+        text[start..].make_ascii_lowercase();
     }
     text.push(b' ');
 }
@@ -85,20 +99,9 @@ fn literal(token: Token, string: bool) -> Literal {
     Literal { start: place(token.start), end: place(token.end), string }
 }
 
-/// Whether the token before was a name, which `(` would make a function call.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Named {
-    #[default]
-    No,
-    /// A name; this function's arguments decide facts.
-    Decides,
-    /// Any other name.
-    Harmless,
-}
-
 /// Where in a statement we are, as far as it decides whether a literal may be left out.
 #[derive(Debug)]
-struct Clause {
+struct Clause<'a> {
     /// At the beginning of a statement, but for opening parentheses.
     at_start: bool,
     /// In a statement of which literals may be left out.
@@ -112,10 +115,11 @@ struct Clause {
     by: Option<u32>,
     /// The depth outside a call whose arguments decide.
     deciding: Option<u32>,
-    named: Named,
+    /// The token before, if it was a name, which `(` would make a function call.
+    name: Option<&'a [u8]>,
 }
 
-impl Default for Clause {
+impl Default for Clause<'_> {
     fn default() -> Self {
         Self {
             at_start: true,
@@ -125,12 +129,12 @@ impl Default for Clause {
             depth: 0,
             by: None,
             deciding: None,
-            named: Named::No,
+            name: None,
         }
     }
 }
 
-impl Clause {
+impl<'a> Clause<'a> {
     #[inline]
     fn leaves_out(&self, kind: TokenKind) -> bool {
         let position = self.by.is_some() && kind == TokenKind::Number;
@@ -138,19 +142,16 @@ impl Clause {
     }
 
     #[inline]
-    fn see(&mut self, kind: TokenKind, bytes: &[u8]) {
+    fn see(&mut self, kind: TokenKind, bytes: &'a [u8]) {
         match kind {
             TokenKind::Word if self.at_start => self.first_word(bytes),
             TokenKind::Word => self.word(bytes),
-            TokenKind::Quoted => {
-                let name = bytes.get(1..bytes.len() - 1).unwrap_or_default();
-                self.named = named(name);
-            }
-            // Its spelling hides its name.
-            TokenKind::UnicodeQuoted => self.named = Named::Decides,
+            TokenKind::Quoted => self.name = bytes.get(1..bytes.len() - 1),
+            // Its spelling hides its name: any may be meant.
+            TokenKind::UnicodeQuoted => self.name = Some(HIDDEN),
             TokenKind::Punctuation(byte) => self.punctuation(byte),
             TokenKind::Invalid => self.leaves = false,
-            _ => self.named = Named::No,
+            _ => self.name = None,
         }
     }
 
@@ -166,20 +167,20 @@ impl Clause {
     }
 
     #[inline]
-    fn word(&mut self, word: &[u8]) {
+    fn word(&mut self, word: &'a [u8]) {
         if self.by.is_some() && ends_by(word) {
             self.by = None;
         } else if word.len() == 2 && word.eq_ignore_ascii_case(b"by") {
             self.by = Some(self.depth);
         }
-        self.named = named(word);
+        self.name = Some(word);
     }
 
     #[inline]
     fn punctuation(&mut self, byte: u8) {
         match byte {
             b'(' => {
-                if self.named == Named::Decides && self.deciding.is_none() {
+                if self.deciding.is_none() && self.name.is_some_and(decides) {
                     self.deciding = Some(self.depth);
                 }
                 self.depth += 1;
@@ -199,13 +200,15 @@ impl Clause {
             b';' => *self = Self { sticky: self.sticky, ..Self::default() },
             _ => {}
         }
-        self.named = Named::No;
+        self.name = None;
     }
 }
 
-#[inline]
-fn named(name: &[u8]) -> Named {
-    if functions::argument_decides(name) { Named::Decides } else { Named::Harmless }
+/// Stands for a function whose name can't be read.
+const HIDDEN: &[u8] = b"";
+
+fn decides(name: &[u8]) -> bool {
+    name.is_empty() || functions::argument_decides(name)
 }
 
 fn is_query(word: &[u8]) -> bool {

@@ -33,7 +33,7 @@ fn relations_are_named_with_their_use() {
         ("WITH x AS (SELECT 1) SELECT (SELECT max(a) FROM x), (SELECT max(b) FROM y)", "y"),
         ("INSERT INTO t SELECT * FROM u", "t! u"),
         ("WITH t AS (SELECT 1) INSERT INTO t SELECT * FROM t", "t!"),
-        ("UPDATE t SET a = (SELECT b FROM u) FROM v WHERE true", "t! v u"),
+        ("UPDATE t SET a = (SELECT b FROM u) FROM v WHERE true", "t! u v"),
         ("DELETE FROM t USING u WHERE t.a IN (SELECT a FROM v)", "t! u v"),
         ("WITH x AS (DELETE FROM t RETURNING *) INSERT INTO u SELECT * FROM x", "t! u!"),
         ("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE", "t! s"),

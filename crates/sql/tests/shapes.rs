@@ -50,6 +50,7 @@ fn what_decides_is_in_the_shape() {
         ("SELECT nextval('a')", "SELECT nextval('b')"),
         ("SELECT current_setting('a')", "SELECT current_setting('transaction_read_only')"),
         ("SELECT U&\"f\"('a')", "SELECT U&\"f\"('b')"),
+        ("SELECT 'a'x", "SELECT \u{1}x"),
         ("SET a = 1", "SET a = 2"),
         ("SET a = 1; SELECT 1", "SET a = 2; SELECT 1"),
         ("COPY t TO 'a'", "COPY t TO 'b'"),
