@@ -1,1 +1,25 @@
 //! Server connections, pools and lending, health and roles, cancel; publishes the cluster view.
+
+pub mod cancel;
+pub mod cluster;
+pub mod connect;
+pub mod core;
+pub mod directory;
+pub mod lease;
+pub mod local;
+pub mod server;
+pub mod settings;
+pub mod shared;
+pub mod statement;
+pub mod stats;
+
+pub use cluster::{Cluster, Node};
+pub use core::{CorePools, LocalGroup, Remote};
+pub use directory::Directory;
+pub use lease::Lease;
+pub use local::{LocalPool, Queued, Waiter};
+pub use server::{Idle, Server};
+pub use settings::{Parameters, Setting, Settings};
+pub use shared::{Group, Placement, SharedPool};
+pub use statement::{Statement, Statements};
+pub use stats::{PoolStats, StatsSum};

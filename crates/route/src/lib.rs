@@ -25,6 +25,6 @@ pub use decision::{
     Decision, ParameterValue, Parameters, Refusal, Request, RoleSource, SessionRouting, ShardIndex, Target,
     TargetRole,
 };
-pub use explain::explain;
+pub use explain::{explain, reason_in_words};
 pub use map::DatabaseMap;
 pub use reason::{Reason, RoleReason, ShardReason};

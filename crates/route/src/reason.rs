@@ -22,6 +22,8 @@ pub struct Reason {
 pub enum RoleReason {
     /// All statements only read.
     Reads,
+    /// It looks like a read, but a replica has refused it.
+    Learned,
     /// The text is empty.
     Empty,
     /// This statement doesn't surely read.
@@ -134,6 +136,7 @@ impl RoleReason {
     pub fn as_label(&self) -> &'static str {
         match self {
             RoleReason::Reads => "reads",
+            RoleReason::Learned => "learned",
             RoleReason::Empty => "empty",
             RoleReason::Writes(culprit) => culprit.as_label(),
             RoleReason::Session(_) => "session",
@@ -172,6 +175,7 @@ impl fmt::Display for RoleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RoleReason::Reads => f.write_str("reads only"),
+            RoleReason::Learned => f.write_str("a replica has refused it as a write"),
             RoleReason::Empty => f.write_str("empty, reads nothing"),
             RoleReason::Writes(culprit) | RoleReason::Session(culprit) => culprit.fmt(f),
             RoleReason::InTransaction(role) => write!(f, "in a transaction on the {role}"),

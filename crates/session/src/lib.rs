@@ -1,1 +1,26 @@
 //! One client's life, from accept to close.
+
+pub mod cell;
+pub mod context;
+pub mod core;
+pub mod door;
+
+mod admit;
+mod book;
+mod expect;
+mod full;
+mod own;
+mod pipe;
+mod plan;
+mod reclaim;
+mod relay;
+mod reply;
+mod request;
+mod session;
+mod wait;
+mod welcome;
+mod work;
+
+pub use context::{Arrival, Console, Context, Seats, Stop};
+pub use core::Core;
+pub use welcome::stop;

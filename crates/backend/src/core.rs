@@ -1,0 +1,149 @@
+//! One core's side of all pools.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::local::LocalPool;
+use crate::settings::{Interned, Parameters, Settings};
+use crate::shared::{Group, SharedPool};
+use crate::statement::Statements;
+
+/// What is run on another core.
+pub type Task = Box<dyn FnOnce(&Rc<CorePools>) + Send>;
+
+/// Runs closures on the cores, in order, each on its own thread and inside its runtime.
+#[derive(Clone)]
+pub struct Remote(Arc<dyn Fn(usize, Task) + Send + Sync>);
+
+impl Remote {
+    /// From what delivers a closure to a core. A core that is gone drops it.
+    pub fn new(deliver: impl Fn(usize, Task) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(deliver))
+    }
+
+    /// Runs `task` on `core`.
+    pub fn run(&self, core: usize, task: impl FnOnce(&Rc<CorePools>) + Send + 'static) {
+        (self.0)(core, Box::new(task));
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Remote")
+    }
+}
+
+/// One core's side of all pools, its tables of settings, and its coarse clock.
+#[derive(Debug)]
+pub struct CorePools {
+    /// Which core.
+    pub core: usize,
+    /// Reaches the others.
+    pub remote: Remote,
+    /// All statements of the process.
+    pub statements: Arc<Statements>,
+    settings: RefCell<Interned<Settings>>,
+    parameters: RefCell<Interned<Parameters>>,
+    pools: RefCell<HashMap<u64, Rc<LocalPool>>>,
+    groups: RefCell<HashMap<u64, Rc<LocalGroup>>>,
+    now: Cell<Instant>,
+}
+
+/// A group as one core sees it.
+#[derive(Debug)]
+pub struct LocalGroup {
+    /// What the cores share.
+    pub shared: Arc<Group>,
+    /// `pools[shard][node]`.
+    pub pools: Vec<Vec<Rc<LocalPool>>>,
+    /// What servers report of themselves once these settings are applied, for logins to come.
+    pub welcomes: RefCell<HashMap<Rc<Settings>, Rc<Parameters>>>,
+    /// `round_robin`'s turn, and the breaker of ties.
+    pub turn: Cell<u32>,
+}
+
+impl CorePools {
+    /// A core without pools.
+    pub fn new(core: usize, remote: Remote, statements: Arc<Statements>) -> Self {
+        Self {
+            core,
+            remote,
+            statements,
+            settings: RefCell::default(),
+            parameters: RefCell::default(),
+            pools: RefCell::default(),
+            groups: RefCell::default(),
+            now: Cell::new(Instant::now()),
+        }
+    }
+
+    /// The time at the last turn of the clock: at most a tenth of a second ago.
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// This core's side of a pool.
+    pub fn pool(self: &Rc<Self>, shared: &Arc<SharedPool>) -> Rc<LocalPool> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(shared.id).or_insert_with(|| LocalPool::new(Arc::clone(shared), self));
+        Rc::clone(pool)
+    }
+
+    /// This core's side of a group.
+    pub fn group(self: &Rc<Self>, shared: &Arc<Group>) -> Rc<LocalGroup> {
+        if let Some(group) = self.groups.borrow().get(&shared.id) {
+            return Rc::clone(group);
+        }
+        let pools = shared.pools.iter().map(|nodes| nodes.iter().map(|pool| self.pool(pool)).collect());
+        let group = Rc::new(LocalGroup {
+            shared: Arc::clone(shared),
+            pools: pools.collect(),
+            welcomes: RefCell::default(),
+            turn: Cell::new(0),
+        });
+        self.groups.borrow_mut().insert(shared.id, Rc::clone(&group));
+        group
+    }
+
+    /// The one list of this core.
+    pub fn intern_settings(&self, settings: Settings) -> Rc<Settings> {
+        self.settings.borrow_mut().intern(settings)
+    }
+
+    /// The one list of this core.
+    pub fn intern_parameters(&self, parameters: Parameters) -> Rc<Parameters> {
+        self.parameters.borrow_mut().intern(parameters)
+    }
+
+    /// All pools that this core knows.
+    pub fn pools(&self) -> Vec<Rc<LocalPool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// Closes an idle connection of another pool to the same node, if there is one.
+    pub(crate) fn close_idle_of_others(&self, hungry: &SharedPool) {
+        let pools = self.pools();
+        let same_node =
+            pools.iter().filter(|p| p.shared.node.id == hungry.node.id && p.shared.id != hungry.id);
+        for pool in same_node {
+            if pool.close_oldest_idle() {
+                return;
+            }
+        }
+    }
+
+    /// One turn of the clock (ten a second): closes what is too old or idle for too long, keeps the minimum, opens
+    /// from the reserve, tries again what failed.
+    pub fn tick(self: &Rc<Self>) {
+        let now = Instant::now();
+        self.now.set(now);
+        for pool in self.pools() {
+            pool.tick(now);
+        }
+        self.groups.borrow_mut().retain(|_, group| !group.shared.is_retired() || Rc::strong_count(group) > 1);
+        self.pools.borrow_mut().retain(|_, pool| !pool.shared.is_retired() || Rc::strong_count(pool) > 1);
+    }
+}

@@ -1,0 +1,474 @@
+//! One core's side of a pool: its idle connections, its waiters, and what it lends to other cores.
+//!
+//! Waiters of a core are served first in, first out; a waiter of another core is served before them once it has
+//! waited a few milliseconds longer. Connections are taken last in, first out: the warmest first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use wire::backend::TransactionStatus;
+
+use crate::connect::{ConnectError, connect};
+use crate::core::CorePools;
+use crate::lease::Lease;
+use crate::server::{Handle, Idle, Server};
+use crate::settings::{Parameters, Settings};
+use crate::shared::{NoRight, Right, SharedPool};
+use crate::statement::PreparedSet;
+use crate::stats::PoolStats;
+
+/// One core's side of a pool.
+#[derive(Debug)]
+pub struct LocalPool {
+    /// What the cores share.
+    pub shared: Arc<SharedPool>,
+    /// Counters of this core.
+    pub stats: PoolStats,
+    core: Weak<CorePools>,
+    index: usize,
+    idle: RefCell<Vec<Idle>>,
+    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    opening: Cell<usize>,
+    leased: Cell<u32>,
+    /// A request to lend is on its way to this core.
+    asked: Cell<Option<Instant>>,
+}
+
+/// A client's place in a queue. One for each client, used again and again.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    outcome: RefCell<Option<Result<Idle, Arc<ConnectError>>>>,
+    waker: RefCell<Option<Waker>>,
+    since: Cell<Option<Instant>>,
+}
+
+impl Waiter {
+    /// Since when it waits; `None`: it doesn't.
+    pub fn since(&self) -> Option<Instant> {
+        self.since.get()
+    }
+
+    fn finish(&self, outcome: Result<Idle, Arc<ConnectError>>) {
+        *self.outcome.borrow_mut() = Some(outcome);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A place in the queue, left when dropped: a connection that was already granted goes to the next.
+#[derive(Debug)]
+pub struct Queued {
+    pool: Rc<LocalPool>,
+    waiter: Rc<Waiter>,
+}
+
+impl Queued {
+    /// The connection, once it is granted; an error if none can be had for now.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Lease, Arc<ConnectError>>> {
+        match self.waiter.outcome.borrow_mut().take() {
+            Some(Ok(idle)) => Poll::Ready(Ok(Lease::new(idle, &self.pool))),
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            None => {
+                let mut waker = self.waiter.waker.borrow_mut();
+                if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.waiter.since.set(None);
+        self.waiter.waker.borrow_mut().take();
+        let was_queued = {
+            let mut waiters = self.pool.waiters.borrow_mut();
+            let at = waiters.iter().position(|w| Rc::ptr_eq(w, &self.waiter));
+            at.map(|at| waiters.remove(at)).is_some()
+        };
+        if was_queued {
+            self.pool.say_waiting();
+        }
+        let granted = self.waiter.outcome.borrow_mut().take();
+        if let Some(Ok(idle)) = granted {
+            self.pool.put(idle);
+        }
+    }
+}
+
+impl LocalPool {
+    pub(crate) fn new(shared: Arc<SharedPool>, core: &Rc<CorePools>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            stats: PoolStats::default(),
+            core: Rc::downgrade(core),
+            index: core.core,
+            idle: RefCell::default(),
+            waiters: RefCell::default(),
+            opening: Cell::new(0),
+            leased: Cell::new(0),
+            asked: Cell::new(None),
+        })
+    }
+
+    /// A connection at once: one that is idle here, if nobody waits before us.
+    #[inline]
+    pub fn try_lease(self: &Rc<Self>) -> Option<Lease> {
+        if !self.waiters.borrow().is_empty() {
+            return None;
+        }
+        loop {
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.is_quiet() {
+                self.say_idle();
+                return Some(Lease::new(idle, self));
+            }
+            self.stats.lost.set(self.stats.lost.get() + 1);
+            self.say_idle();
+        }
+    }
+
+    /// A place in the queue. What can be done to get a connection is done at once.
+    pub fn queue(self: &Rc<Self>, waiter: &Rc<Waiter>) -> Queued {
+        waiter.outcome.borrow_mut().take();
+        waiter.since.set(Some(Instant::now()));
+        self.waiters.borrow_mut().push_back(Rc::clone(waiter));
+        self.say_waiting();
+        self.pump();
+        Queued { pool: Rc::clone(self), waiter: Rc::clone(waiter) }
+    }
+
+    /// Connections in use on this core, and clients that wait for one: the load that a choice of node looks at.
+    #[inline]
+    pub fn load(&self) -> u32 {
+        let waiting = u32::try_from(self.waiters.borrow().len()).unwrap_or(u32::MAX);
+        self.leased.get().saturating_add(waiting)
+    }
+
+    /// Connections in use on this core.
+    pub fn leased(&self) -> usize {
+        usize::try_from(self.leased.get()).unwrap_or(usize::MAX)
+    }
+
+    /// Idle connections on this core.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Connections being opened by this core.
+    pub fn opening(&self) -> usize {
+        self.opening.get()
+    }
+
+    /// Clients that wait on this core, and since when the first does.
+    pub fn waiting(&self) -> (usize, Option<Instant>) {
+        let waiters = self.waiters.borrow();
+        (waiters.len(), waiters.front().and_then(|w| w.since.get()))
+    }
+
+    /// Looks at each idle connection.
+    pub fn for_each_idle(&self, mut look: impl FnMut(&Server)) {
+        self.idle.borrow().iter().for_each(|idle| look(idle.server()));
+    }
+
+    pub(crate) fn note_leased(&self, more: bool) {
+        let n = self.leased.get();
+        self.leased.set(if more { n + 1 } else { n.saturating_sub(1) });
+    }
+
+    /// Takes a clean connection back: for the longest waiting client of any core, or into the idle ones.
+    pub fn put(self: &Rc<Self>, mut idle: Idle) {
+        let Some(core) = self.core.upgrade() else { return };
+        let expired = idle.server().expires.is_some_and(|at| at <= core.now());
+        if expired || self.shared.is_retired() || self.shared.node.budget.should_yield(self.shared.open()) {
+            return; // dropped: closed, and its right goes to who needs it
+        }
+        let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
+        if let Some(other) = self.shared.wanted_elsewhere(self.index, oldest) {
+            self.lend(&core, idle, other);
+            return;
+        }
+        let next = self.waiters.borrow_mut().pop_front();
+        match next {
+            Some(waiter) => {
+                self.say_waiting();
+                waiter.finish(Ok(idle));
+            }
+            None => {
+                idle.set_idle_since(core.now());
+                self.idle.borrow_mut().push(idle);
+                self.say_idle();
+            }
+        }
+    }
+
+    /// Serves waiters as far as possible: idle connections, new ones, other cores' idle ones.
+    pub fn pump(self: &Rc<Self>) {
+        loop {
+            let waiting = self.waiters.borrow().len();
+            if waiting == 0 {
+                return;
+            }
+            let idle = self.idle.borrow_mut().pop();
+            if let Some(mut idle) = idle {
+                if idle.is_quiet() {
+                    self.put(idle);
+                }
+                self.say_idle();
+                continue;
+            }
+            if waiting <= self.opening.get() {
+                return;
+            }
+            match self.shared.take_right(false) {
+                Ok(right) => self.open(right),
+                Err(NoRight::Budget) => {
+                    self.shared.hunger();
+                    return self.borrow_from_another();
+                }
+                Err(NoRight::Pool) => return self.borrow_from_another(),
+                Err(NoRight::NotNow) => return,
+            }
+        }
+    }
+
+    /// Asks the core with most idle connections for one.
+    fn borrow_from_another(self: &Rc<Self>) {
+        let (Some(core), Some(lender)) = (self.core.upgrade(), self.shared.lender(self.index)) else {
+            return;
+        };
+        if self.asked.replace(Some(Instant::now())).is_some() {
+            return;
+        }
+        let (shared, me) = (Arc::clone(&self.shared), self.index);
+        core.remote.run(lender, move |pools| {
+            let pool = pools.pool(&shared);
+            let idle = if pool.waiters.borrow().is_empty() { pool.idle.borrow_mut().pop() } else { None };
+            pool.say_idle();
+            match idle {
+                Some(idle) => pool.lend(pools, idle, me),
+                None => pools.remote.run(me, move |pools| pools.pool(&shared).asked.set(None)),
+            }
+        });
+    }
+
+    /// Sends a connection to another core.
+    fn lend(self: &Rc<Self>, core: &CorePools, idle: Idle, to: usize) {
+        self.stats.lent.set(self.stats.lent.get() + 1);
+        let Some(loan) = Loan::pack(*idle.into_server()) else { return };
+        let shared = Arc::clone(&self.shared);
+        core.remote.run(to, move |pools| {
+            let pool = pools.pool(&shared);
+            pool.asked.set(None);
+            if let Some(Ok(idle)) = loan.unpack(pools).map(|server| Box::new(server).prove_clean()) {
+                pool.put(idle);
+            }
+            pool.pump();
+        });
+    }
+
+    /// Opens a connection in the background.
+    fn open(self: &Rc<Self>, right: Right) {
+        self.opening.set(self.opening.get() + 1);
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let outcome = pool.login(right).await;
+            pool.opening.set(pool.opening.get() - 1);
+            match outcome {
+                Ok(idle) => {
+                    pool.shared.note_attempt(None);
+                    pool.put(idle);
+                    pool.pump();
+                }
+                Err(error) => pool.opening_failed(error),
+            }
+        });
+    }
+
+    async fn login(self: &Rc<Self>, right: Right) -> Result<Idle, ConnectError> {
+        let connected = connect(&self.shared.node.target, &self.shared.login).await?;
+        let Some(core) = self.core.upgrade() else { return Err(ConnectError::closed()) };
+        let now = Instant::now();
+        let lifetime = self.shared.settings.server_lifetime;
+        let server = Server {
+            stream: connected.stream,
+            status: TransactionStatus::Idle,
+            owed: 0,
+            torn: false,
+            unsynced: false,
+            copy_in: false,
+            doubt: false,
+            applied: core.intern_settings(Settings::default()),
+            parameters: core.intern_parameters(Parameters::reported(connected.parameters)),
+            prepared: PreparedSet::default(),
+            unnamed: None,
+            handle: Rc::new(Handle {
+                pool: Arc::clone(&self.shared),
+                pid: connected.pid,
+                key: connected.key,
+                opened: now,
+                cancels: Cell::new(0),
+            }),
+            // Up to a tenth earlier, by the backend's pid: connections opened together don't end together.
+            expires: lifetime.map(|life| now + life - life / 1000 * (connected.pid % 100)),
+            idle_since: now,
+            right,
+        };
+        self.stats.opened.set(self.stats.opened.get() + 1);
+        Box::new(server).prove_clean().map_err(|_| ConnectError::closed())
+    }
+
+    /// Waiters that can't be helped by any other connection are told; those who can wait go on waiting.
+    fn opening_failed(self: &Rc<Self>, error: ConnectError) {
+        let error = Arc::new(error);
+        tracing::warn!(
+            pool = %format_args!("{}/{}", self.shared.user, self.shared.database),
+            node = %self.shared.node.name, %error, "a server connection could not be opened"
+        );
+        self.shared.note_attempt(Some(Arc::clone(&error)));
+        self.shared.node.suspicion.notify_one();
+        if self.shared.open() > 0 && !error.is_final() {
+            return;
+        }
+        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
+        self.say_waiting();
+        for waiter in waiters {
+            waiter.finish(Err(Arc::clone(&error)));
+        }
+    }
+
+    /// Closes the connection that has been idle longest, if more are idle than wait.
+    pub(crate) fn close_oldest_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let found = !idle.is_empty();
+        let oldest = found.then(|| idle.remove(0));
+        drop(idle);
+        self.say_idle();
+        drop(oldest);
+        found
+    }
+
+    /// Housekeeping, ten times a second.
+    pub(crate) fn tick(self: &Rc<Self>, now: Instant) {
+        self.close_old(now);
+        if self.asked.get().is_some_and(|since| now.duration_since(since).as_millis() > 500) {
+            self.asked.set(None); // whoever was asked is gone
+        }
+        let (waiting, oldest) = self.waiting();
+        if waiting > 0 {
+            let long = oldest.is_some_and(|since| now - since >= self.shared.settings.reserve_pool_timeout);
+            if long
+                && self.shared.settings.reserve_pool_size > 0
+                && let Ok(right) = self.shared.take_right(true)
+            {
+                self.open(right);
+            }
+            self.pump();
+        } else if self.shared.homes.first() == Some(&self.index)
+            && self.shared.open() < self.shared.settings.min_pool_size
+            && let Ok(right) = self.shared.take_right(false)
+        {
+            self.open(right);
+        }
+    }
+
+    fn close_old(&self, now: Instant) {
+        let settings = &self.shared.settings;
+        let mut spare = self.shared.open().saturating_sub(settings.min_pool_size);
+        let mut closed = Vec::new();
+        let mut idle = self.idle.borrow_mut();
+        let mut at = 0;
+        while at < idle.len() {
+            let server = idle[at].server();
+            let too_old = server.expires.is_some_and(|expires| expires <= now);
+            let too_idle = spare > 0
+                && settings
+                    .server_idle_timeout
+                    .is_some_and(|bound| now.saturating_duration_since(server.idle_since) >= bound);
+            let unwanted = self.shared.is_retired() || too_old || too_idle || !idle[at].is_quiet();
+            if unwanted {
+                spare = spare.saturating_sub(1);
+                closed.push(idle.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        drop(idle);
+        if !closed.is_empty() {
+            self.say_idle();
+        }
+    }
+
+    #[inline]
+    fn say_idle(&self) {
+        if self.shared.homes.len() > 1 {
+            self.shared.say_idle(self.index, self.idle.borrow().len());
+        }
+    }
+
+    fn say_waiting(&self) {
+        let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
+        self.shared.say_waiting(self.index, oldest);
+    }
+}
+
+/// A connection on its way to another core.
+struct Loan {
+    stream: net::Detached,
+    applied: Settings,
+    parameters: Parameters,
+    prepared: PreparedSet,
+    unnamed: Option<u64>,
+    pid: u32,
+    key: Box<[u8]>,
+    opened: Instant,
+    expires: Option<Instant>,
+    right: Right,
+}
+
+impl Loan {
+    fn pack(server: Server) -> Option<Self> {
+        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, right, .. } = server;
+        Some(Self {
+            stream: stream.detach().ok()?,
+            applied: Settings::clone(&applied),
+            parameters: Parameters::clone(&parameters),
+            prepared,
+            unnamed,
+            pid: handle.pid,
+            key: handle.key.clone(),
+            opened: handle.opened,
+            expires,
+            right,
+        })
+    }
+
+    fn unpack(self, core: &CorePools) -> Option<Server> {
+        let Self { prepared, unnamed, pid, key, opened, expires, right, .. } = self;
+        let pool = Arc::clone(right.pool());
+        Some(Server {
+            stream: self.stream.attach().ok()?,
+            status: TransactionStatus::Idle,
+            owed: 0,
+            torn: false,
+            unsynced: false,
+            copy_in: false,
+            doubt: false,
+            applied: core.intern_settings(self.applied),
+            parameters: core.intern_parameters(self.parameters),
+            prepared,
+            unnamed,
+            handle: Rc::new(Handle { pool, pid, key, opened, cancels: Cell::new(0) }),
+            expires,
+            idle_since: Instant::now(),
+            right,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! A server connection: its stream, what is known of its state, and the proof that it is clean.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use net::Stream;
+use tokio::io::ReadBuf;
+use wire::backend::{ParameterStatus, TransactionStatus};
+
+use crate::settings::{Parameters, Settings};
+use crate::shared::{Right, SharedPool};
+use crate::statement::PreparedSet;
+
+/// A logged-in connection to a server. Whoever relays on it keeps the public fields true.
+#[derive(Debug)]
+pub struct Server {
+    /// The socket.
+    pub stream: Stream,
+    /// As the last ReadyForQuery said.
+    pub status: TransactionStatus,
+    /// ReadyForQuerys that the server still owes.
+    pub owed: u32,
+    /// Half a message was written to it or read from it, or a COPY is open: it can't be handed on as it is.
+    pub torn: bool,
+    /// Extended messages were sent to it, and no Sync behind them.
+    pub unsynced: bool,
+    /// It waits for CopyData.
+    pub copy_in: bool,
+    /// Something of a session may be left on it: `DISCARD ALL` before anybody else has it.
+    pub doubt: bool,
+    /// Settings that were applied to it, and are committed.
+    pub applied: Rc<Settings>,
+    /// What it has reported by ParameterStatus.
+    pub parameters: Rc<Parameters>,
+    /// Statements that it has prepared.
+    pub prepared: PreparedSet,
+    /// `Statement::id` of the text that is its unnamed statement, if it has one.
+    pub unnamed: Option<u64>,
+    /// What others may know of it.
+    pub handle: Rc<Handle>,
+    /// When it is to be closed (`server_lifetime` with jitter).
+    pub expires: Option<Instant>,
+    /// When it was last handed back.
+    pub idle_since: Instant,
+    pub(crate) right: Right,
+}
+
+/// What the console and cancels need to know of a connection while a session holds it.
+#[derive(Debug)]
+pub struct Handle {
+    /// Its pool.
+    pub pool: Arc<SharedPool>,
+    /// Process id of its backend.
+    pub pid: u32,
+    /// Its cancel key.
+    pub key: Box<[u8]>,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Cancels under way to it: it isn't handed back before they have arrived.
+    pub cancels: Cell<u32>,
+}
+
+/// A connection that may be handed to anybody. Only `Server::prove_clean` makes one.
+#[derive(Debug)]
+pub struct Idle(Box<Server>);
+
+impl Server {
+    /// The proof: no transaction, no answer due, no half message, no COPY, no cancel under way, no state of a session.
+    /// On any doubt the connection is given back as it is, and dropping it closes it.
+    pub fn prove_clean(self: Box<Self>) -> Result<Idle, Box<Server>> {
+        let clean = self.is_at_rest() && !self.doubt && self.handle.cancels.get() == 0;
+        if clean { Ok(Idle(self)) } else { Err(self) }
+    }
+
+    /// Notes a ParameterStatus message that came outside of a session's relay.
+    pub fn note_parameter(&mut self, body: &[u8]) {
+        if let Ok(status) = ParameterStatus::parse(body)
+            && let (Ok(name), Ok(value)) = (str::from_utf8(status.name), str::from_utf8(status.value))
+            && Parameters::concerns_sessions(name)
+        {
+            self.parameters = Rc::new(self.parameters.with(name, value));
+        }
+    }
+
+    /// Its session was discarded: it is as it was after login.
+    pub fn forget_session(&mut self) {
+        self.doubt = false;
+        self.prepared.clear();
+        self.unnamed = None;
+        self.applied = Rc::default();
+    }
+
+    /// No transaction, no answer due, no half message, no COPY.
+    #[inline]
+    pub fn is_at_rest(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && self.owed == 0
+            && !self.torn
+            && !self.copy_in
+            && !self.unsynced
+    }
+}
+
+impl Idle {
+    pub(crate) fn into_server(self) -> Box<Server> {
+        self.0
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.0
+    }
+
+    pub(crate) fn set_idle_since(&mut self, now: Instant) {
+        self.0.idle_since = now;
+    }
+
+    /// Whether the server has said nothing since it was put away. A closed connection, or one that has something to
+    /// say (it is being shut down, its configuration was reloaded), is not worth keeping. Costs no system call when
+    /// nothing arrived.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.0.stream.poll_read_ready(&mut cx).is_pending() {
+            return true;
+        }
+        let mut byte = [0; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        matches!(self.0.stream.poll_read(&mut cx, &mut buf), Poll::Pending)
+    }
+}

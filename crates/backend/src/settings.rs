@@ -1,0 +1,239 @@
+//! Settings and reported parameters, as immutable lists that are compared by pointer.
+//!
+//! A session *wants* settings, a server connection *has* some applied; each core interns the lists, so that the
+//! question "is this connection as the session wants it?" is one comparison of pointers in the common case.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+/// One setting of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// Its name, lower case.
+    pub name: Box<str>,
+    /// Its value.
+    pub value: Box<str>,
+    /// The value is SQL text to be put behind `TO` as it is (a list), not one literal.
+    pub raw: bool,
+}
+
+/// Settings, sorted by name; each name once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Settings(Box<[Setting]>);
+
+impl Settings {
+    /// From pairs in any order; the last of a name wins.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut settings = Self::default();
+        for (name, value) in pairs {
+            settings = settings.with(Setting { name: name.into(), value: value.into(), raw: false });
+        }
+        settings
+    }
+
+    /// These and one more, or with another value.
+    pub fn with(&self, setting: Setting) -> Self {
+        let mut list = self.0.to_vec();
+        match list.binary_search_by(|s| s.name.cmp(&setting.name)) {
+            Ok(at) => list[at] = setting,
+            Err(at) => list.insert(at, setting),
+        }
+        Self(list.into())
+    }
+
+    /// These without one.
+    pub fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|s| &*s.name != name).cloned().collect())
+    }
+
+    /// The value of a setting.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.find(name).map(|setting| &*setting.value)
+    }
+
+    /// A setting.
+    pub fn find(&self, name: &str) -> Option<&Setting> {
+        self.0.binary_search_by(|s| (*s.name).cmp(name)).ok().map(|at| &self.0[at])
+    }
+
+    /// No setting at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The commands that make a connection with `self` applied one with `wanted` applied, as one simple Query.
+    ///
+    /// Session authorization comes first and role second: each resets what comes after it.
+    pub fn commands_to(&self, wanted: &Settings) -> String {
+        let mut sql = String::new();
+        for pass in [Some("session_authorization"), Some("role"), None] {
+            let in_pass = |name: &str| match pass {
+                Some(only) => name == only,
+                None => name != "session_authorization" && name != "role",
+            };
+            for old in self.0.iter().filter(|s| in_pass(&s.name)) {
+                if wanted.get(&old.name).is_none() {
+                    write_reset(&mut sql, &old.name);
+                }
+            }
+            for new in wanted.0.iter().filter(|s| in_pass(&s.name)) {
+                if !self.0.contains(new) {
+                    write_set(&mut sql, new);
+                }
+            }
+        }
+        sql
+    }
+}
+
+fn write_reset(sql: &mut String, name: &str) {
+    match name {
+        "session_authorization" => sql.push_str("RESET SESSION AUTHORIZATION;"),
+        _ => {
+            sql.push_str("RESET ");
+            write_name(sql, name);
+            sql.push(';');
+        }
+    }
+}
+
+fn write_set(sql: &mut String, setting: &Setting) {
+    match &*setting.name {
+        "session_authorization" => sql.push_str("SET SESSION AUTHORIZATION "),
+        "role" => sql.push_str("SET ROLE "),
+        name => {
+            sql.push_str("SET ");
+            write_name(sql, name);
+            sql.push_str(" TO ");
+        }
+    }
+    if setting.raw {
+        sql.push_str(&setting.value);
+    } else {
+        write_literal(sql, &setting.value);
+    }
+    sql.push(';');
+}
+
+/// A setting's name may be qualified (`app.tenant`): each part is quoted by itself.
+fn write_name(sql: &mut String, name: &str) {
+    for (i, part) in name.split('.').enumerate() {
+        let _ = write!(sql, "{}\"{}\"", if i > 0 { "." } else { "" }, part.replace('"', "\"\""));
+    }
+}
+
+/// A literal that means the same whatever `standard_conforming_strings` says.
+fn write_literal(sql: &mut String, value: &str) {
+    sql.push_str(if value.contains('\\') { " E'" } else { "'" });
+    for c in value.chars() {
+        if c == '\'' || c == '\\' {
+            sql.push(c);
+        }
+        sql.push(c);
+    }
+    sql.push('\'');
+}
+
+/// What a server reports of itself by ParameterStatus, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Parameters(Box<[(Box<str>, Box<str>)]>);
+
+impl Parameters {
+    /// From pairs in any order; the last of a name wins.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Self {
+        let mut all = Self::default();
+        for (name, value) in pairs {
+            all = all.with(&name, &value);
+        }
+        all
+    }
+
+    /// What a server reported at login. Which role the node has is left out: it is the pool's business, and a client
+    /// is told what the primary would tell it.
+    pub fn reported(pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Self {
+        Self::from_pairs(pairs.into_iter().filter(|(name, _)| Self::concerns_sessions(name)))
+    }
+
+    /// Whether a client is told of a parameter as the server connection at hand has it.
+    pub fn concerns_sessions(name: &str) -> bool {
+        name != "in_hot_standby"
+    }
+
+    /// These with one value changed or added.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut list = self.0.to_vec();
+        match list.binary_search_by(|(n, _)| (**n).cmp(name)) {
+            Ok(at) => list[at].1 = value.into(),
+            Err(at) => list.insert(at, (name.into(), value.into())),
+        }
+        Self(list.into())
+    }
+
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|at| &*self.0[at].1)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (&**n, &**v))
+    }
+}
+
+/// A core's table of lists in use: equal lists are the same `Rc`.
+#[derive(Debug)]
+pub struct Interned<T>(HashSet<Rc<T>>);
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Interned<T> {
+    /// The one `Rc` of this core for this list.
+    pub fn intern(&mut self, list: T) -> Rc<T> {
+        if let Some(known) = self.0.get(&list) {
+            return Rc::clone(known);
+        }
+        if self.0.len() >= 1024 {
+            self.0.retain(|known| Rc::strong_count(known) > 1);
+        }
+        let list = Rc::new(list);
+        self.0.insert(Rc::clone(&list));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_lead_from_one_list_to_the_other() {
+        let from = Settings::from_pairs([("role", "a"), ("timezone", "UTC"), ("app.tenant", "1")]);
+        let to = Settings::from_pairs([("timezone", "Europe/Paris"), ("search_path", "it's")])
+            .with(Setting { name: "datestyle".into(), value: "ISO, DMY".into(), raw: true });
+        assert_eq!(
+            from.commands_to(&to),
+            "RESET \"role\";RESET \"app\".\"tenant\";SET \"datestyle\" TO ISO, DMY;SET \"search_path\" TO 'it''s';\
+             SET \"timezone\" TO 'Europe/Paris';"
+        );
+        assert_eq!(to.commands_to(&to), "");
+    }
+
+    #[test]
+    fn a_backslash_is_safe_in_either_string_syntax() {
+        let to = Settings::from_pairs([("a", r"\'x")]);
+        assert_eq!(Settings::default().commands_to(&to), r#"SET "a" TO  E'\\''x';"#);
+    }
+
+    #[test]
+    fn equal_lists_are_one() {
+        let mut table = Interned::default();
+        let a = table.intern(Settings::from_pairs([("a", "1"), ("b", "2")]));
+        let b = table.intern(Settings::from_pairs([("b", "2"), ("a", "1")]));
+        assert!(Rc::ptr_eq(&a, &b));
+    }
+}

@@ -1,0 +1,371 @@
+//! What the cores share of a pool: its bound, who waits where, and who has something to lend.
+//!
+//! Everything here is for the cold path but `SharedPool::wanted_elsewhere`, one relaxed load for each release.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use config::{PoolSettings, RouteSettings};
+use route::DatabaseMap;
+
+use crate::cluster::{Cluster, Node, take_below};
+use crate::connect::{ConnectError, Login};
+use crate::core::Remote;
+
+/// The pools of one user and database, over all shards and nodes. They share their home cores.
+#[derive(Debug)]
+pub struct Group {
+    /// Unique in this process.
+    pub id: u64,
+    /// The database as its clients name it.
+    pub database: Arc<str>,
+    /// The user as its clients name it.
+    pub user: Arc<str>,
+    /// Shards and keys.
+    pub map: Arc<DatabaseMap>,
+    /// Resolved settings.
+    pub pool: PoolSettings,
+    /// Resolved settings.
+    pub route: RouteSettings,
+    /// The cores that its clients are placed on.
+    pub homes: Vec<usize>,
+    /// The cluster of each shard.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// `pools[shard][node]`.
+    pub pools: Vec<Vec<Arc<SharedPool>>>,
+    clients: Vec<AtomicU32>,
+    retired: AtomicBool,
+}
+
+/// Connections of one user and database to one node, over all cores.
+#[derive(Debug)]
+pub struct SharedPool {
+    /// Unique in this process.
+    pub id: u64,
+    /// The database as its clients name it.
+    pub database: Arc<str>,
+    /// The user as its clients name it.
+    pub user: Arc<str>,
+    /// Where to.
+    pub node: Arc<Node>,
+    /// The cluster of that node.
+    pub cluster: Arc<Cluster>,
+    /// As whom.
+    pub login: Login,
+    /// Resolved settings.
+    pub settings: PoolSettings,
+    /// Connections at most, without the reserve.
+    pub size: usize,
+    /// The cores that use it.
+    pub homes: Vec<usize>,
+    remote: Remote,
+    open: AtomicUsize,
+    pinned: AtomicUsize,
+    wanting: AtomicU64,
+    lines: Vec<CoreLine>,
+    retired: AtomicBool,
+    failure: Mutex<Option<(Instant, Arc<ConnectError>)>>,
+}
+
+/// What one core tells the others; on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct CoreLine {
+    idle: AtomicUsize,
+    /// When its first waiter came, in milliseconds of `uptime`; 0: none waits.
+    oldest: AtomicU64,
+}
+
+/// The right to have one connection: of the pool and of the node. Given back when dropped.
+#[derive(Debug)]
+pub struct Right(Arc<SharedPool>);
+
+/// Why there was no right to open a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRight {
+    /// The pool is full.
+    Pool,
+    /// The node's budget is used up, by other pools too.
+    Budget,
+    /// The last attempt failed a moment ago, or the pool is retired.
+    NotNow,
+}
+
+/// A waiter of another core must have come this much earlier to be served before one's own.
+const PATIENCE_MS: u64 = 2;
+
+impl Group {
+    /// A group with the pools of `pools[shard][node]`.
+    #[allow(clippy::too_many_arguments, reason = "a record made in one place")]
+    pub(crate) fn new(
+        id: u64,
+        database: Arc<str>,
+        user: Arc<str>,
+        map: Arc<DatabaseMap>,
+        pool: PoolSettings,
+        route: RouteSettings,
+        homes: Vec<usize>,
+        clusters: Vec<Arc<Cluster>>,
+        pools: Vec<Vec<Arc<SharedPool>>>,
+    ) -> Self {
+        let clients = homes.iter().map(|_| AtomicU32::new(0)).collect();
+        let retired = AtomicBool::new(false);
+        Self { id, database, user, map, pool, route, homes, clusters, pools, clients, retired }
+    }
+
+    /// Takes a place for a client on its least loaded home core.
+    pub fn place(self: &Arc<Self>) -> Placement {
+        loop {
+            let loads = self.clients.iter().map(|n| n.load(Ordering::Acquire)).enumerate();
+            let Some((home, load)) = loads.min_by_key(|(_, n)| *n) else {
+                return Placement { group: Arc::clone(self), home: 0 };
+            };
+            let taken = self.clients[home]
+                .compare_exchange(load, load + 1, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+            if taken {
+                return Placement { group: Arc::clone(self), home };
+            }
+        }
+    }
+
+    /// A place for a client that is on this core already.
+    pub fn place_on(self: &Arc<Self>, core: usize) -> Placement {
+        let home = self.homes.iter().position(|home| *home == core).unwrap_or(0);
+        if let Some(count) = self.clients.get(home) {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+        Placement { group: Arc::clone(self), home }
+    }
+
+    /// Clients on each home core.
+    pub fn clients(&self) -> Vec<u32> {
+        self.clients.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Its configuration was replaced: sessions look theirs up again before their next transaction.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        for pool in self.pools.iter().flatten() {
+            pool.retired.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// A client's place on a home core; given back when dropped.
+#[derive(Debug)]
+pub struct Placement {
+    group: Arc<Group>,
+    home: usize,
+}
+
+impl Placement {
+    /// The core.
+    pub fn core(&self) -> usize {
+        self.group.homes.get(self.home).copied().unwrap_or(0)
+    }
+
+    /// Whose place it is.
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        if let Some(count) = self.group.clients.get(self.home) {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl SharedPool {
+    /// An empty pool.
+    #[allow(clippy::too_many_arguments, reason = "a record made in one place")]
+    pub(crate) fn new(
+        id: u64,
+        database: Arc<str>,
+        user: Arc<str>,
+        node: Arc<Node>,
+        cluster: Arc<Cluster>,
+        login: Login,
+        settings: PoolSettings,
+        homes: Vec<usize>,
+        cores: usize,
+        remote: Remote,
+    ) -> Self {
+        let size = settings.size.unwrap_or(node.budget.limit).min(node.budget.limit).max(1);
+        Self {
+            id,
+            database,
+            user,
+            node,
+            cluster,
+            login,
+            settings,
+            size,
+            homes,
+            remote,
+            open: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
+            wanting: AtomicU64::new(0),
+            lines: (0..cores).map(|_| CoreLine::default()).collect(),
+            retired: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Connections open or being opened.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Replaced by a reload: nothing is kept.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// The right to open one more, from the reserve too if `reserve`.
+    pub(crate) fn take_right(self: &Arc<Self>, reserve: bool) -> Result<Right, NoRight> {
+        if self.is_retired() || self.failed_lately() {
+            return Err(NoRight::NotNow);
+        }
+        let limit = self.size + if reserve { self.settings.reserve_pool_size } else { 0 };
+        let Some(before) = take_below(&self.open, limit) else {
+            return Err(NoRight::Pool);
+        };
+        if !self.node.budget.take(before == 0) {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return Err(NoRight::Budget);
+        }
+        Ok(Right(Arc::clone(self)))
+    }
+
+    /// More sessions pinned to connections of this pool than `pool.pinned` allows?
+    pub fn take_pin(&self, limit: usize) -> bool {
+        take_below(&self.pinned, limit).is_some()
+    }
+
+    /// A pinned session let go.
+    pub fn give_pin_back(&self) {
+        self.pinned.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Sessions pinned now.
+    pub fn pinned(&self) -> usize {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Notes how an attempt to connect ended.
+    pub(crate) fn note_attempt(&self, failure: Option<Arc<ConnectError>>) {
+        let entry = failure.map(|error| (Instant::now(), error));
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+    }
+
+    /// The error of the last attempt to connect, if that failed.
+    pub fn last_failure(&self) -> Option<Arc<ConnectError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, e)| Arc::clone(e))
+    }
+
+    fn failed_lately(&self) -> bool {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().is_some_and(|(when, _)| when.elapsed() < self.settings.server_login_retry)
+    }
+
+    pub(crate) fn say_idle(&self, core: usize, idle: usize) {
+        self.lines[core].idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// Another core that has an idle connection.
+    pub(crate) fn lender(&self, me: usize) -> Option<usize> {
+        let others = self.homes.iter().copied().filter(|core| *core != me);
+        others.max_by_key(|core| self.lines[*core].idle.load(Ordering::Relaxed)).filter(|core| {
+            let idle = &self.lines[*core].idle;
+            idle.load(Ordering::Relaxed) > 0
+        })
+    }
+
+    /// Says when this core's first waiter came (`None`: nobody waits here).
+    pub(crate) fn say_waiting(&self, core: usize, oldest: Option<Instant>) {
+        let bit = bit(core);
+        match oldest {
+            Some(since) => {
+                self.lines[core].oldest.store(uptime_ms(since), Ordering::Relaxed);
+                self.wanting.fetch_or(bit, Ordering::AcqRel);
+            }
+            None => {
+                self.wanting.fetch_and(!bit, Ordering::AcqRel);
+                self.lines[core].oldest.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The core whose first waiter should be served before ours, if there is one.
+    #[inline]
+    pub(crate) fn wanted_elsewhere(&self, me: usize, my_oldest: Option<Instant>) -> Option<usize> {
+        let wanting = self.wanting.load(Ordering::Relaxed) & !bit(me);
+        if wanting == 0 {
+            return None;
+        }
+        let mine = my_oldest.map_or(u64::MAX, uptime_ms);
+        let others = self.homes.iter().copied().filter(|core| wanting & bit(*core) != 0);
+        let with_age = others.map(|core| (self.lines[core].oldest.load(Ordering::Relaxed), core));
+        let (oldest, core) = with_age.filter(|(since, _)| *since > 0).min()?;
+        (oldest.saturating_add(PATIENCE_MS) < mine).then_some(core)
+    }
+
+    /// Clients wait here, the node's budget is used up: wait for some, and have idle connections of others closed.
+    pub(crate) fn hunger(self: &Arc<Self>) {
+        if self.open() >= self.node.budget.fair_share() {
+            return;
+        }
+        let pool = Arc::clone(self);
+        self.node.budget.hunger(self.id, move || pool.wake_waiting());
+        for core in 0..self.lines.len() {
+            let pool = Arc::clone(self);
+            self.remote.run(core, move |pools| pools.close_idle_of_others(&pool));
+        }
+    }
+
+    /// Wakes the cores where clients wait for this pool: there is a right to open again.
+    pub(crate) fn wake_waiting(self: &Arc<Self>) {
+        let wanting = self.wanting.load(Ordering::Acquire);
+        for core in self.homes.iter().copied().filter(|core| wanting & bit(*core) != 0) {
+            let pool = Arc::clone(self);
+            self.remote.run(core, move |pools| pools.pool(&pool).pump());
+        }
+    }
+}
+
+impl Right {
+    /// Of which pool.
+    pub fn pool(&self) -> &Arc<SharedPool> {
+        &self.0
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        let before = self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.0.node.budget.give_back(before == 1);
+        if self.0.wanting.load(Ordering::Acquire) != 0 {
+            self.0.wake_waiting();
+        }
+    }
+}
+
+fn bit(core: usize) -> u64 {
+    1 << (core % 64)
+}
+
+/// Milliseconds since the first call, from 1 on.
+fn uptime_ms(at: Instant) -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = *START.get_or_init(|| Instant::now() - Duration::from_millis(1));
+    u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX).max(1)
+}

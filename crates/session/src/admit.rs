@@ -1,0 +1,425 @@
+//! A message of the client on its way to the server: as it came, or with another statement name, or not at all.
+//!
+//! Named statements are kept by pgweir and prepared on a server under a name of their content, when they are first
+//! needed there. The unnamed statement stays unnamed; where another session has used the connection since, its Parse
+//! is sent again in front of the Bind.
+
+use std::rc::Rc;
+
+use backend::Server;
+use route::DatabaseMap;
+use sql::facts::{Facts, Kind};
+use wire::frame::{self, Head};
+use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
+use wire::{ErrorReport, SqlState, encode, tag};
+
+use crate::book::Book;
+use crate::context::Context;
+use crate::expect::{Expect, StatementName, Text};
+use crate::own::{self, OwnAnswer};
+use crate::request;
+use crate::work::{Copy, Left, Planned, Work};
+
+/// Names of statements that one client may have.
+const MAX_NAMES: usize = 10_000;
+/// A name that no statement on a server has: what refers to it fails.
+const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
+/// A text that no server understands.
+const NO_COMMAND: &[u8] = b"pgweir: refused";
+
+/// Where a message is sent.
+pub(crate) struct Admission<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) map: &'a DatabaseMap,
+    pub(crate) database: &'a str,
+    /// Whether the transaction is open once all that was sent is done.
+    pub(crate) in_transaction: &'a mut bool,
+}
+
+impl Book {
+    /// Sends the message at the front of what is pending on its way. It was planned; it is whole, but for a Bind, a
+    /// Query or COPY data too long to hold.
+    ///
+    /// # Errors
+    /// What the client is told before it is sent away: a message that no client may send.
+    pub(crate) fn admit(
+        &mut self,
+        at: &mut Admission<'_>,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+    ) -> Result<(), ErrorReport> {
+        if work.copy == Copy::In {
+            admit_in_copy(work, server, head);
+            return Ok(());
+        }
+        server.unsynced = request::is_extended(head.tag) && head.tag != tag::SYNC;
+        match head.tag {
+            tag::QUERY | tag::FUNCTION_CALL => self.admit_query(at, work, server, head),
+            tag::PARSE => self.admit_parse(work, server, head)?,
+            tag::BIND => self.admit_bind(at, work, server, head)?,
+            tag::DESCRIBE => self.admit_describe(work, server, head)?,
+            tag::EXECUTE => self.admit_execute(at, work, head)?,
+            tag::CLOSE => self.admit_close(work, head)?,
+            tag::SYNC => {
+                work.up.approve(head.total);
+                work.expects.push(Expect::Sync);
+                server.owed += 1;
+            }
+            tag::FLUSH => work.up.approve(head.total),
+            // Outside of a COPY these are ignored, as Postgres does.
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => drop_message(work, head),
+            other => return Err(invalid_message(other)),
+        }
+        Ok(())
+    }
+
+    fn admit_query(&mut self, at: &mut Admission<'_>, work: &mut Work, server: &mut Server, head: Head) {
+        let Some(Planned::Query(facts)) = work.planned.pop_front() else { return };
+        if own::is_own(&facts) {
+            let mut bytes = Vec::new();
+            match self.run_own(&facts, at.map, at.database, at.context) {
+                Ok(answer) => {
+                    OwnAnswer::describe(&answer.columns, &mut bytes, false);
+                    answer.rows(&mut bytes);
+                }
+                Err(report) => encode::error_response(&mut bytes, &report),
+            }
+            work.expects.push(Expect::AnswerQuery(bytes));
+            drop_message(work, head);
+            return;
+        }
+        let alone = !*at.in_transaction && facts.statements.len() == 1;
+        if let Err(report) = self.allow_pin(&facts, alone, server) {
+            self.refuse_query(work, server, head, report);
+            return;
+        }
+        Self::note_sent(work, &facts, *at.in_transaction);
+        follow_transaction(&facts, at.in_transaction);
+        server.unnamed = None; // a simple Query drops the unnamed statement
+        work.expects.push(Expect::Query);
+        server.owed += 1;
+        pass(work, head);
+    }
+
+    /// Makes a Query fail on the server, so that its transaction fails too, and gives the client our error.
+    pub(crate) fn refuse_query(
+        &mut self,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+        report: ErrorReport,
+    ) {
+        drop_message(work, head);
+        // A constant always fits.
+        encode::query(work.up.inject(), NO_COMMAND).unwrap_or_default();
+        work.expects.push(Expect::Provoked(Box::new(report)));
+        work.expects.push(Expect::Query);
+        server.owed += 1;
+    }
+
+    /// Makes an extended message fail on the server, and gives the client our error.
+    pub(crate) fn refuse_extended(&mut self, work: &mut Work, head: Head, report: ErrorReport) {
+        drop_message(work, head);
+        encode::bind(work.up.inject(), b"", NO_STATEMENT, &[]).unwrap_or_default();
+        work.expects.push(Expect::Provoked(Box::new(report)));
+    }
+
+    fn admit_parse(&mut self, work: &mut Work, server: &mut Server, head: Head) -> Result<(), ErrorReport> {
+        let Some(Planned::Parse { name, text }) = work.planned.pop_front() else { return Ok(()) };
+        if name.is_empty() {
+            self.unnamed = Some(Rc::clone(&text));
+            if own::is_own(&text.facts) {
+                drop_message(work, head);
+                work.expects.push(Expect::AnswerParse { text, name });
+                return Ok(());
+            }
+            server.unnamed = Some(text.statement.id);
+            work.up.approve(head.total);
+            work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true });
+            return Ok(());
+        }
+        if self.names.contains_key(&name) {
+            let message = format!("prepared statement \"{}\" already exists", lossy(&name));
+            let report = ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message);
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        }
+        if self.names.len() >= MAX_NAMES {
+            let report = ErrorReport::error(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("a client may have at most {MAX_NAMES} prepared statements"),
+            )
+            .with_hint("Close statements that are not needed any more.");
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        }
+        self.names.insert(name.clone(), Rc::clone(&text));
+        drop_message(work, head);
+        if own::is_own(&text.facts) || server.prepared.touch(text.statement.id) {
+            work.expects.push(Expect::AnswerParse { text, name });
+        } else {
+            prepare(work, server, text, Some(name))?;
+        }
+        Ok(())
+    }
+
+    fn admit_bind(
+        &mut self,
+        at: &mut Admission<'_>,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+    ) -> Result<(), ErrorReport> {
+        let pending = work.up.pending();
+        let body = frame::body(&pending[..head.total.min(pending.len())]);
+        let Some(names) = BindHead::parse(body, head.body())? else {
+            return Err(ErrorReport::fatal(
+                SqlState::PROTOCOL_VIOLATION,
+                "the names of a Bind message are too long",
+            ));
+        };
+        let (portal, statement) = (StatementName::from(names.portal), StatementName::from(names.statement));
+        let values_offset = names.values_offset;
+        let known =
+            if statement.is_empty() { self.unnamed.clone() } else { self.names.get(&statement).cloned() };
+        let Some(text) = known else {
+            self.refuse_extended(work, head, no_statement(&statement));
+            return Ok(());
+        };
+        if own::is_own(&text.facts) {
+            drop_message(work, head);
+            let mut bytes = Vec::new();
+            encode::bind_complete(&mut bytes);
+            work.expects.push(Expect::Answer(bytes));
+            work.own_portals.retain(|(name, _)| *name != portal);
+            work.own_portals.push((portal, text));
+            return Ok(());
+        }
+        let alone = !*at.in_transaction && text.facts.statements.len() == 1;
+        if let Err(report) = self.allow_pin(&text.facts, alone, server) {
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        }
+        Self::note_sent(work, &text.facts, *at.in_transaction);
+        follow_transaction(&text.facts, at.in_transaction);
+        if statement.is_empty() {
+            if server.unnamed != Some(text.statement.id) {
+                server.unnamed = Some(text.statement.id);
+                write_parse(work, b"", &text)?;
+                work.expects.push(Expect::Parse { text, name: None, unnamed: true });
+            }
+            work.expects.push(Expect::Bind);
+            pass(work, head);
+            return Ok(());
+        }
+        let server_name = Rc::clone(&text);
+        if !server.prepared.touch(text.statement.id) {
+            prepare(work, server, text, None)?;
+        }
+        work.expects.push(Expect::Bind);
+        let server_name = server_name.statement.server_name.as_bytes();
+        encode::bind_head(work.up.inject(), &portal, server_name, head.total, values_offset)
+            .map_err(ErrorReport::from)?;
+        work.up.skip(frame::HEADER + values_offset);
+        pass(work, Head { tag: head.tag, total: head.total - frame::HEADER - values_offset });
+        Ok(())
+    }
+
+    fn admit_describe(
+        &mut self,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+    ) -> Result<(), ErrorReport> {
+        let body = frame::body(&work.up.pending()[..head.total]);
+        let Describe { target, name } = Describe::parse(body)?;
+        if target == Named::Portal {
+            match work.own_portals.iter().find(|(portal, _)| **portal == *name) {
+                Some((_, text)) => {
+                    let mut bytes = Vec::new();
+                    OwnAnswer::describe(&own::columns(&text.facts), &mut bytes, true);
+                    work.expects.push(Expect::Answer(bytes));
+                    drop_message(work, head);
+                }
+                None => {
+                    work.expects.push(Expect::DescribePortal);
+                    work.up.approve(head.total);
+                }
+            }
+            return Ok(());
+        }
+        let known = if name.is_empty() { self.unnamed.clone() } else { self.names.get(name).cloned() };
+        let Some(text) = known else {
+            let report = no_statement(name);
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        };
+        let unnamed = name.is_empty();
+        if own::is_own(&text.facts) {
+            let mut bytes = vec![tag::PARAMETER_DESCRIPTION, 0, 0, 0, 6, 0, 0];
+            OwnAnswer::describe(&own::columns(&text.facts), &mut bytes, true);
+            work.expects.push(Expect::Answer(bytes));
+            drop_message(work, head);
+            return Ok(());
+        }
+        if unnamed {
+            if server.unnamed != Some(text.statement.id) {
+                server.unnamed = Some(text.statement.id);
+                write_parse(work, b"", &text)?;
+                work.expects.push(Expect::Parse { text, name: None, unnamed: true });
+            }
+            work.expects.push(Expect::DescribeStatement);
+            work.up.approve(head.total);
+            return Ok(());
+        }
+        let server_name = text.statement.server_name.clone();
+        if !server.prepared.touch(text.statement.id) {
+            prepare(work, server, text, None)?;
+        }
+        work.expects.push(Expect::DescribeStatement);
+        work.up
+            .rewrite(head.total, |frame, out| encode::describe_with_name(out, server_name.as_bytes(), frame))
+            .map_err(ErrorReport::from)
+    }
+
+    fn admit_execute(
+        &mut self,
+        at: &mut Admission<'_>,
+        work: &mut Work,
+        head: Head,
+    ) -> Result<(), ErrorReport> {
+        let body = frame::body(&work.up.pending()[..head.total]);
+        let portal = Execute::parse(body)?.portal;
+        let own =
+            work.own_portals.iter().find(|(name, _)| **name == *portal).map(|(_, text)| Rc::clone(text));
+        let Some(text) = own else {
+            work.expects.push(Expect::Execute);
+            work.up.approve(head.total);
+            return Ok(());
+        };
+        match self.run_own(&text.facts, at.map, at.database, at.context) {
+            Ok(answer) => {
+                let mut bytes = Vec::new();
+                answer.rows(&mut bytes);
+                work.expects.push(Expect::Answer(bytes));
+                drop_message(work, head);
+            }
+            Err(report) => self.refuse_extended(work, head, report),
+        }
+        Ok(())
+    }
+
+    fn admit_close(&mut self, work: &mut Work, head: Head) -> Result<(), ErrorReport> {
+        let body = frame::body(&work.up.pending()[..head.total]);
+        let Close { target, name } = Close::parse(body)?;
+        if target == Named::Portal {
+            work.own_portals.retain(|(portal, _)| **portal != *name);
+            work.expects.push(Expect::Close);
+            work.up.approve(head.total);
+            return Ok(());
+        }
+        let name = StatementName::from(name);
+        let was = if name.is_empty() { self.unnamed.take() } else { self.names.remove(&name) };
+        work.expects.push(Expect::AnswerClose { name, was });
+        drop_message(work, head);
+        Ok(())
+    }
+
+    /// Takes a pin for a session that will need one; an error if its pool has no more.
+    fn allow_pin(&mut self, facts: &Facts, alone: bool, server: &mut Server) -> Result<(), ErrorReport> {
+        let Some(reason) = Self::pins(facts, alone) else { return Ok(()) };
+        if self.pinned_to.is_some() || self.mode == config::PoolMode::Session {
+            return Ok(());
+        }
+        let pool = &server.handle.pool;
+        let max_pinned = config::pinned_limit(pool.settings.pinned, pool.size);
+        if pool.take_pin(max_pinned) {
+            self.pinned_to = Some(crate::book::PinnedTo::new(pool));
+            return Ok(());
+        }
+        Err(ErrorReport::error(
+            SqlState::TOO_MANY_CONNECTIONS,
+            format!("too many sessions of this pool are tied to a server connection ({max_pinned})"),
+        )
+        .with_detail(format!("This statement would tie its session to one: {reason:?}."))
+        .with_hint("Raise pool.pinned, use pool.mode: session for this user, or avoid state that outlives a transaction."))
+    }
+}
+
+/// In COPY from the client the server reads COPY messages only; Sync and Flush it ignores.
+fn admit_in_copy(work: &mut Work, server: &mut Server, head: Head) {
+    if !matches!(head.tag, tag::COPY_DATA | tag::SYNC | tag::FLUSH) {
+        // In the extended protocol a Sync must follow.
+        server.unsynced = work.expects.ends_with_execute();
+        // CopyDone and CopyFail end it; anything else fails it.
+        work.copy = Copy::No;
+        server.copy_in = false;
+    }
+    pass(work, head);
+}
+
+fn follow_transaction(facts: &Facts, in_transaction: &mut bool) {
+    for statement in &facts.statements {
+        match statement.kind {
+            Kind::Begin(_) | Kind::EndAndChain => *in_transaction = true,
+            Kind::Commit | Kind::Rollback => *in_transaction = false,
+            _ => {}
+        }
+    }
+}
+
+/// Has the server prepare a text under the name of its content. `name`: the client asked for it and is answered.
+fn prepare(
+    work: &mut Work,
+    server: &mut Server,
+    text: Rc<Text>,
+    name: Option<StatementName>,
+) -> Result<(), ErrorReport> {
+    write_parse(work, text.statement.server_name.as_bytes(), &text)?;
+    server.prepared.insert(text.statement.id);
+    work.expects.push(Expect::Parse { text, name, unnamed: false });
+    while let Some(oldest) = server.prepared.evict(server.handle.pool.settings.max_prepared_statements) {
+        let name = format!("pgweir_{oldest}");
+        encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
+        work.expects.push(Expect::OwnClose);
+    }
+    Ok(())
+}
+
+fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
+    let types: Vec<u32> = text.statement.type_oids().collect();
+    encode::parse(work.up.inject(), name, &text.statement.sql, &types).map_err(ErrorReport::from)
+}
+
+/// Passes a message as far as it is here.
+fn pass(work: &mut Work, head: Head) {
+    let now = head.total.min(work.up.pending().len());
+    work.up.approve(now);
+    work.up_left = Left::Pass(head.total - now);
+}
+
+/// Drops a message, as far as it is here.
+pub(crate) fn drop_message(work: &mut Work, head: Head) {
+    let now = head.total.min(work.up.pending().len());
+    work.up.skip(now);
+    work.up_left = Left::Drop(head.total - now);
+}
+
+/// What Postgres says of a message type that it doesn't know.
+pub(crate) fn invalid_message(tag: u8) -> ErrorReport {
+    ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, format!("invalid frontend message type {tag}"))
+}
+
+fn no_statement(name: &[u8]) -> ErrorReport {
+    let message = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        format!("prepared statement \"{}\" does not exist", lossy(name))
+    };
+    ErrorReport::error(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+}
+
+fn lossy(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}

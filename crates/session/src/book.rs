@@ -1,0 +1,268 @@
+//! What a session remembers between its requests: its settings, its statements, its place in a transaction.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use backend::{Parameters, Server, Setting, Settings, SharedPool};
+use config::PoolMode;
+use route::{Reason, SessionRouting, Target, TargetRole};
+use sql::LexSettings;
+use sql::facts::{Access, Begin, Effect, Facts, Hint, Kind, PinReason};
+use wire::ErrorReport;
+use wire::backend::TransactionStatus;
+
+use crate::core::Core;
+use crate::expect::{StatementName, Text};
+use crate::work::Work;
+
+/// What a session remembers between its requests.
+#[derive(Debug)]
+pub(crate) struct Book {
+    /// How its pool is shared.
+    pub(crate) mode: PoolMode,
+    /// What it has said that routes its statements; without what belongs to a transaction.
+    pub(crate) routing: SessionRouting,
+    /// The settings that it wants a server connection to have.
+    pub(crate) wanted: Rc<Settings>,
+    /// Those of its startup packet: what RESET goes back to.
+    pub(crate) startup: Rc<Settings>,
+    /// What it was last told by ParameterStatus.
+    pub(crate) told: Rc<Parameters>,
+    /// Its named statements.
+    pub(crate) names: HashMap<StatementName, Rc<Text>, foldhash::fast::RandomState>,
+    /// Its unnamed statement.
+    pub(crate) unnamed: Option<Rc<Text>>,
+    /// A BEGIN that was answered and not yet sent.
+    pub(crate) begun: Option<Box<Begun>>,
+    /// Why it is tied to its server connection.
+    pub(crate) pin: Option<PinReason>,
+    /// Its place among the pinned sessions of a pool.
+    pub(crate) pinned_to: Option<PinnedTo>,
+    /// How its texts are to be read.
+    pub(crate) lex: LexSettings,
+    /// A replica has just refused the request at hand: its texts are learned as writes while it is planned again.
+    pub(crate) learning: bool,
+    /// Where its last statement went, and why.
+    pub(crate) last: Option<Box<LastRoute>>,
+}
+
+/// A place among the pinned sessions of a pool; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct PinnedTo(Arc<SharedPool>);
+
+impl PinnedTo {
+    /// For a place that was taken by `SharedPool::take_pin`.
+    pub(crate) fn new(pool: &Arc<SharedPool>) -> Self {
+        Self(Arc::clone(pool))
+    }
+}
+
+impl Drop for PinnedTo {
+    fn drop(&mut self) {
+        self.0.give_pin_back();
+    }
+}
+
+/// A BEGIN that was answered and not yet sent.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) begin: Begin,
+    pub(crate) hint: Hint,
+    /// The client's own text.
+    pub(crate) sql: Box<[u8]>,
+    /// An error was raised since: all but ROLLBACK is refused.
+    pub(crate) failed: bool,
+    /// The transaction was lost with its server while the client was idle; it has yet to be told.
+    pub(crate) loss: Option<Box<ErrorReport>>,
+}
+
+impl Begun {
+    /// A transaction that was lost with its server.
+    pub(crate) fn lost(report: ErrorReport) -> Self {
+        let loss = Some(Box::new(report));
+        Self { begin: Begin::default(), hint: Hint::default(), sql: Box::default(), failed: true, loss }
+    }
+}
+
+/// Where a statement went, and why.
+#[derive(Debug)]
+pub(crate) struct LastRoute {
+    pub(crate) target: Target,
+    pub(crate) reason: Reason,
+    /// With `role: observe`, what would have been decided.
+    pub(crate) would: Option<TargetRole>,
+    /// Once a connection was leased for it.
+    pub(crate) node: Option<Arc<backend::Node>>,
+    /// The beginning of its text.
+    pub(crate) statement: Vec<u8>,
+}
+
+impl Book {
+    /// The transaction status that the client is told while no server connection is held.
+    pub(crate) fn status_without_server(&self) -> TransactionStatus {
+        match &self.begun {
+            None => TransactionStatus::Idle,
+            Some(begun) if begun.failed => TransactionStatus::Failed,
+            Some(_) => TransactionStatus::InTransaction,
+        }
+    }
+
+    /// The text that a name stands for.
+    pub(crate) fn text(&self, name: &[u8]) -> Option<Rc<Text>> {
+        if name.is_empty() { self.unnamed.clone() } else { self.names.get(name).cloned() }
+    }
+
+    /// Notes what a statement that is being sent may do, to the session and to the data.
+    #[inline]
+    pub(crate) fn note_sent(work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
+        work.may_commit |= if in_transaction {
+            facts
+                .statements
+                .iter()
+                .any(|s| matches!(s.kind, Kind::Commit | Kind::EndAndChain | Kind::Procedure))
+        } else {
+            facts.access != Access::Read
+        };
+        if facts.statements.iter().any(|s| !s.effects.is_empty()) {
+            work.effects.push(Arc::clone(facts));
+        }
+    }
+
+    /// The reason for which this text, sent now, would tie the session to its connection. `alone`: it is a single
+    /// statement outside of a transaction, whose settings the ledger can keep.
+    pub(crate) fn pins(facts: &Facts, alone: bool) -> Option<PinReason> {
+        let effects = facts.statements.iter().flat_map(|s| &s.effects);
+        effects.filter_map(|effect| effect_pins(effect, alone)).next()
+    }
+
+    /// A ReadyForQuery came: what was sent has happened, or hasn't. `was` is the status before it.
+    pub(crate) fn settle_effects(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        was: TransactionStatus,
+    ) {
+        if work.effects.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut work.effects);
+        let outside = was == TransactionStatus::Idle && server.status == TransactionStatus::Idle;
+        let alone = outside && all.len() == 1 && all[0].statements.len() == 1;
+        for effect in all.iter().flat_map(|facts| &facts.statements).flat_map(|s| &s.effects) {
+            if work.failed && !outlives_rollback(effect) {
+                continue;
+            }
+            match effect_pins(effect, alone) {
+                Some(reason) => {
+                    self.pin.get_or_insert(reason);
+                    server.doubt = true;
+                }
+                None => self.settle(core, server, effect),
+            }
+        }
+    }
+
+    /// An effect that the ledger keeps.
+    fn settle(&mut self, core: &Core, server: &mut Server, effect: &Effect) {
+        match effect {
+            Effect::Set { name, value, raw } => {
+                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
+                self.wanted = core.pools.intern_settings(self.wanted.with(setting));
+                server.applied = Rc::clone(&self.wanted);
+            }
+            Effect::Reset(name) => {
+                server.applied = core.pools.intern_settings(server.applied.without(name));
+                let at_startup = self.startup.find(name).cloned();
+                let wanted = match at_startup {
+                    Some(setting) => self.wanted.with(setting),
+                    None => self.wanted.without(name),
+                };
+                self.wanted = core.pools.intern_settings(wanted);
+            }
+            Effect::ResetAll => {
+                // RESET ALL leaves the role and the session authorization as they are.
+                let kept = |from: &Settings, onto: &Settings| {
+                    let identity = ["session_authorization", "role"];
+                    identity
+                        .iter()
+                        .filter_map(|name| from.find(name))
+                        .fold(onto.clone(), |s, k| s.with(k.clone()))
+                };
+                server.applied = core.pools.intern_settings(kept(&server.applied, &Settings::default()));
+                self.wanted = core.pools.intern_settings(kept(&self.wanted, &self.startup));
+            }
+            Effect::DiscardAll => {
+                server.forget_session();
+                self.forget_session();
+            }
+            Effect::Deallocate(None) => {
+                server.prepared.clear();
+                self.names.clear();
+            }
+            Effect::Pin(_) | Effect::Unknown => server.doubt = true,
+            Effect::SetLocal
+            | Effect::Show(_)
+            | Effect::Listen(_)
+            | Effect::Unlisten(_)
+            | Effect::Prepare(_)
+            | Effect::Deallocate(Some(_)) => {}
+        }
+    }
+
+    /// DISCARD ALL: as after login.
+    pub(crate) fn forget_session(&mut self) {
+        self.wanted = Rc::clone(&self.startup);
+        self.names.clear();
+        self.unnamed = None;
+        self.pin = None;
+        self.pinned_to = None;
+    }
+
+    /// The server reported a parameter while it worked for this session; the client is told.
+    pub(crate) fn note_parameter(&mut self, core: &Core, server: &mut Server, name: &str, value: &str) {
+        server.parameters = core.pools.intern_parameters(server.parameters.with(name, value));
+        self.told = Rc::clone(&server.parameters);
+        self.lex = lex_settings(&self.told);
+    }
+}
+
+/// How texts are to be read under these parameters.
+pub(crate) fn lex_settings(parameters: &Parameters) -> LexSettings {
+    let encoding = parameters.get("client_encoding").unwrap_or("UTF8");
+    // In these a quote or backslash may be the second byte of a character.
+    let unsafe_ones = ["SJIS", "BIG5", "GBK", "GB18030", "UHC", "JOHAB", "SHIFT_JIS_2004"];
+    LexSettings {
+        standard_conforming_strings: parameters.get("standard_conforming_strings") != Some("off"),
+        safe_encoding: !unsafe_ones.iter().any(|name| name.eq_ignore_ascii_case(encoding)),
+    }
+}
+
+/// A rollback doesn't undo it.
+fn outlives_rollback(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Unknown
+            | Effect::Pin(PinReason::AdvisoryLock | PinReason::Setseed | PinReason::Load | PinReason::Doubt)
+    )
+}
+
+fn effect_pins(effect: &Effect, alone: bool) -> Option<PinReason> {
+    match effect {
+        // What is hidden in a function or a DO block can't be moved: the connection is cleaned afterwards instead.
+        Effect::Pin(PinReason::Doubt) | Effect::Unknown => None,
+        Effect::Pin(reason) => Some(*reason),
+        Effect::Listen(_) => Some(PinReason::Listen),
+        Effect::Prepare(_) => Some(PinReason::SqlPrepare),
+        Effect::Set { .. } | Effect::Reset(_) | Effect::ResetAll if !alone => Some(PinReason::Setting),
+        Effect::Set { .. }
+        | Effect::Reset(_)
+        | Effect::ResetAll
+        | Effect::SetLocal
+        | Effect::DiscardAll
+        | Effect::Show(_)
+        | Effect::Unlisten(_)
+        | Effect::Deallocate(_) => None,
+    }
+}

@@ -1,0 +1,215 @@
+//! One core: its clients, its pools, its analyzer, its spare buffers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::{CorePools, Lease};
+use sql::facts::Facts;
+use sql::{Analyzer, LexSettings};
+
+use crate::cell::{ClientCell, Doing, Kill, Signal};
+use crate::context::{Arrival, Context};
+use crate::expect::Text;
+use crate::work::Work;
+
+/// Shapes that a core remembers.
+const SHAPES: usize = 10_000;
+/// Texts of prepared statements that a core remembers without anybody using them.
+const TEXTS: usize = 10_000;
+/// Shapes that a replica refused, per core.
+const LEARNED: usize = 10_000;
+/// Spare buffers that a core keeps.
+const SPARE_WORKS: usize = 64;
+
+/// One core's state. Sessions on it share it; no other thread sees it.
+pub struct Core {
+    /// This core's side of the pools.
+    pub pools: Rc<CorePools>,
+    /// What all cores share.
+    pub context: Arc<Context>,
+    pub(crate) analyzer: RefCell<Analyzer>,
+    clients: RefCell<HashMap<u32, Rc<ClientCell>, foldhash::fast::RandomState>>,
+    texts: RefCell<HashMap<u64, Rc<Text>, foldhash::fast::RandomState>>,
+    hasher: foldhash::fast::RandomState,
+    /// Shapes that looked like reads and that a replica refused.
+    learned: RefCell<HashMap<usize, Arc<Facts>>>,
+    spare: RefCell<Vec<Box<Work>>>,
+    works: Cell<usize>,
+}
+
+impl Core {
+    /// A core without clients. Its clock begins to tick: must be called inside its runtime.
+    pub fn new(pools: Rc<CorePools>, context: Arc<Context>) -> Self {
+        Self {
+            pools,
+            context,
+            analyzer: RefCell::new(Analyzer::new(SHAPES)),
+            clients: RefCell::default(),
+            texts: RefCell::default(),
+            hasher: foldhash::fast::RandomState::default(),
+            learned: RefCell::default(),
+            spare: RefCell::default(),
+            works: Cell::new(0),
+        }
+    }
+
+    /// Begins the session of a client that has proved who it is.
+    pub fn welcome(self: &Rc<Self>, arrival: Arrival) {
+        tokio::task::spawn_local(crate::session::run(Rc::clone(self), arrival));
+    }
+
+    /// Cancels what the client with this pid does, if it does something.
+    pub fn cancel(self: &Rc<Self>, pid: u32) {
+        let Some(cell) = self.clients.borrow().get(&pid).cloned() else { return };
+        match cell.doing().0 {
+            Doing::Waiting => cell.signal(Signal::Cancel),
+            Doing::Active => {
+                if let Some(handle) = cell.holds.borrow().clone() {
+                    tokio::task::spawn_local(crate::reclaim::cancel(handle));
+                }
+            }
+            Doing::Idle | Doing::IdleInTransaction => {}
+        }
+    }
+
+    /// Everybody on this core.
+    pub fn clients(&self) -> Vec<Rc<ClientCell>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+
+    /// How many are on this core.
+    pub fn client_count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// Shapes known, and how often a text's shape was known and wasn't.
+    pub fn shape_stats(&self) -> (usize, u64, u64) {
+        let analyzer = self.analyzer.borrow();
+        (analyzer.shapes(), analyzer.hits(), analyzer.misses())
+    }
+
+    pub(crate) fn enter(&self, cell: &Rc<ClientCell>) {
+        self.clients.borrow_mut().insert(cell.pid, Rc::clone(cell));
+    }
+
+    pub(crate) fn leave(&self, pid: u32) {
+        self.clients.borrow_mut().remove(&pid);
+    }
+
+    /// Lends buffers to a session that becomes busy.
+    #[inline]
+    pub(crate) fn lend_work(&self) -> Box<Work> {
+        self.works.set(self.works.get() + 1);
+        self.spare.borrow_mut().pop().unwrap_or_else(Work::new)
+    }
+
+    /// Takes them back.
+    #[inline]
+    pub(crate) fn return_work(&self, mut work: Box<Work>) {
+        self.works.set(self.works.get() - 1);
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_WORKS {
+            work.recycle();
+            spare.push(work);
+        }
+    }
+
+    /// The one `Text` of this core for a prepared statement's text and types.
+    pub(crate) fn text(&self, sql: &[u8], types: &[u8], lex: LexSettings) -> Rc<Text> {
+        let mut hasher = self.hasher.build_hasher();
+        (sql, types).hash(&mut hasher);
+        let hash = hasher.finish();
+        if let Some(text) = self.texts.borrow().get(&hash)
+            && *text.statement.sql == *sql
+            && *text.statement.types == *types
+        {
+            return Rc::clone(text);
+        }
+        let statement = self.pools.statements.intern(sql, types);
+        let mut analyzer = self.analyzer.borrow_mut();
+        let analysis = analyzer.analyze(sql, lex);
+        let text = Rc::new(Text {
+            statement,
+            facts: Arc::clone(analysis.facts),
+            literals: analysis.literals.into(),
+        });
+        let mut texts = self.texts.borrow_mut();
+        if texts.len() >= TEXTS {
+            texts.retain(|_, text| Rc::strong_count(text) > 1);
+        }
+        texts.insert(hash, Rc::clone(&text));
+        text
+    }
+
+    /// A replica refused what these facts call a read: it isn't sent to one again.
+    pub(crate) fn learn_write(&self, facts: &Arc<Facts>) {
+        let mut learned = self.learned.borrow_mut();
+        if learned.len() >= LEARNED {
+            learned.clear();
+        }
+        learned.insert(Arc::as_ptr(facts).addr(), Arc::clone(facts));
+    }
+
+    /// Whether `learn_write` was told of these facts.
+    #[inline]
+    pub(crate) fn is_learned_write(&self, facts: &Arc<Facts>) -> bool {
+        let learned = self.learned.borrow();
+        !learned.is_empty() && learned.contains_key(&Arc::as_ptr(facts).addr())
+    }
+
+    /// The clock of this core: ten turns a second for as long as the core lives.
+    pub async fn keep_time(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(Duration::from_millis(100));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.pools.tick();
+            self.watch_the_clock();
+        }
+    }
+
+    /// Disturbs whoever has taken too long. One look at every client, so that no statement arms a timer.
+    fn watch_the_clock(&self) {
+        let now = self.pools.now();
+        let config = Arc::clone(&self.context.directory.load().config);
+        for cell in self.clients.borrow().values() {
+            let (doing, since) = cell.doing();
+            let over =
+                |limit: Option<Duration>| limit.is_some_and(|l| now.saturating_duration_since(since) > l);
+            let kill = match doing {
+                Doing::Idle if over(config.limits.client_idle_timeout) => Some(Kill::Idle),
+                Doing::Idle => None,
+                Doing::Waiting => {
+                    let limit = cell.limits().query_wait;
+                    let waited = cell.waiter.since().map(|at| now.saturating_duration_since(at));
+                    if limit.is_some_and(|limit| waited.is_some_and(|waited| waited > limit)) {
+                        cell.signal(Signal::WaitedTooLong);
+                    }
+                    None
+                }
+                Doing::Active if over(cell.limits().query) => Some(Kill::QueryTooLong),
+                Doing::IdleInTransaction if over(cell.limits().idle_transaction) => {
+                    Some(Kill::IdleInTransaction)
+                }
+                Doing::Active | Doing::IdleInTransaction => {
+                    let open = cell.transaction_since().map(|at| now.saturating_duration_since(at));
+                    let limit = cell.limits().transaction;
+                    let over = limit.is_some_and(|limit| open.is_some_and(|open| open > limit));
+                    over.then_some(Kill::TransactionTooLong)
+                }
+            };
+            if let Some(kill) = kill {
+                cell.signal(Signal::Kill(kill));
+            }
+        }
+    }
+
+    /// Has a connection cleaned up in the background that its session left as it was.
+    pub(crate) fn reclaim(&self, lease: Lease) {
+        tokio::task::spawn_local(crate::reclaim::reclaim(lease));
+    }
+}

@@ -1,0 +1,134 @@
+//! What the server still has to answer, in order, and what of it is whose.
+//!
+//! The queue is what makes rewriting safe: each message sent to a server has its entry, and so has each answer that
+//! pgweir gives itself, so that the client sees one answer for each of its messages, in its order.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sql::facts::{Facts, Literal};
+use wire::ErrorReport;
+
+/// A statement's text with what is known of it, as one core keeps it.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) statement: Arc<backend::Statement>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) literals: Box<[Literal]>,
+}
+
+/// The name of a prepared statement; empty: the unnamed one.
+pub(crate) type StatementName = Box<[u8]>;
+
+/// One answer that is due.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// A simple Query or a FunctionCall: all up to ReadyForQuery.
+    Query,
+    /// Sync: ReadyForQuery.
+    Sync,
+    /// A Query of our own: all up to its ReadyForQuery is kept from the client.
+    OwnQuery,
+    /// ParseComplete. Without a name it is our own, and kept from the client. `unnamed`: it is the server's unnamed
+    /// statement; otherwise it has the name that its content gives it.
+    Parse { text: Rc<Text>, name: Option<StatementName>, unnamed: bool },
+    /// BindComplete.
+    Bind,
+    /// ParameterDescription, then as for a portal.
+    DescribeStatement,
+    /// RowDescription or NoData.
+    DescribePortal,
+    /// Rows, then CommandComplete, PortalSuspended or EmptyQueryResponse.
+    Execute,
+    /// CloseComplete.
+    Close,
+    /// CloseComplete of our own, kept from the client.
+    OwnClose,
+    /// An answer of our own, not asked of the server.
+    Answer(Vec<u8>),
+    /// The same to a whole Query: a ReadyForQuery with the status of the moment follows it.
+    AnswerQuery(Vec<u8>),
+    /// ParseComplete of our own: the server has the text already.
+    AnswerParse { text: Rc<Text>, name: StatementName },
+    /// CloseComplete of our own for a name that is ours to keep; what it stood for comes back if it isn't reached.
+    AnswerClose { name: StatementName, was: Option<Rc<Text>> },
+    /// A message that must fail: the client gets this error in place of the server's.
+    Provoked(Box<ErrorReport>),
+}
+
+/// Answers that are due.
+#[derive(Debug, Default)]
+pub(crate) struct Expectations(VecDeque<Expect>);
+
+impl Expectations {
+    #[inline]
+    pub(crate) fn push(&mut self, expect: Expect) {
+        self.0.push_back(expect);
+    }
+
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&Expect> {
+        self.0.front()
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Expect> {
+        self.0.pop_front()
+    }
+
+    /// The first answer turns out to have a second part.
+    pub(crate) fn replace_front(&mut self, expect: Expect) {
+        if let Some(front) = self.0.front_mut() {
+            *front = expect;
+        }
+    }
+
+    /// Whether an answer of our own is next: nothing of the server's comes before it.
+    #[inline]
+    pub(crate) fn own_answer_is_next(&self) -> bool {
+        matches!(
+            self.0.front(),
+            Some(
+                Expect::Answer(_)
+                    | Expect::AnswerQuery(_)
+                    | Expect::AnswerParse { .. }
+                    | Expect::AnswerClose { .. }
+            )
+        )
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// After an error in the extended protocol: the entry up to the next Sync, which the server skips.
+    pub(crate) fn pop_skipped(&mut self) -> Option<Expect> {
+        match self.0.front() {
+            None | Some(Expect::Sync | Expect::Query | Expect::OwnQuery) => None,
+            Some(_) => self.0.pop_front(),
+        }
+    }
+
+    /// The last message sent was Execute.
+    pub(crate) fn ends_with_execute(&self) -> bool {
+        matches!(self.0.back(), Some(Expect::Execute))
+    }
+
+    /// How many ReadyForQuerys the client still waits for.
+    pub(crate) fn count_ready(&self) -> usize {
+        self.0.iter().filter(|e| matches!(e, Expect::Query | Expect::Sync | Expect::AnswerQuery(_))).count()
+    }
+
+    /// COPY from the client has begun in the extended protocol: the server ignores the Syncs that were sent already.
+    /// Gives how many.
+    pub(crate) fn drop_syncs_sent_before_copy(&mut self) -> u32 {
+        let before = self.0.len();
+        self.0.retain(|expect| !matches!(expect, Expect::Sync));
+        u32::try_from(before - self.0.len()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,382 @@
+//! From a request in hand to its plan: what its texts are, where it goes, and why, or what is answered without a server.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use config::{PoolMode, RoleSetting};
+use route::{
+    DatabaseMap, Decision, ParameterValue, Parameters, Reason, Request as RouteRequest, RoleReason,
+    SessionRouting, Target, TargetRole,
+};
+use sql::facts::{Access, Facts, Kind, Statement};
+use wire::frame::{self, Head};
+use wire::frontend::{Bind, BindHead, Describe, Parse, Query, Target as Named};
+use wire::{ErrorReport, SqlState, tag};
+
+use crate::book::{Book, LastRoute};
+use crate::core::Core;
+use crate::expect::Text;
+use crate::own;
+use crate::work::{Planned, Work};
+
+/// The beginning of a statement that is kept for `SHOW pgweir.route`, in bytes.
+const STATEMENT_KEPT: usize = 200;
+
+/// What is found out of a request, message by message.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    decision: Option<Decision>,
+    /// A BEGIN came earlier in the same pipeline.
+    begin: Option<sql::facts::Begin>,
+    /// Messages that concern statements that pgweir answers itself, and others.
+    own: u32,
+    others: u32,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// It goes there.
+    Go(Target),
+    /// All of it is answered here.
+    Own,
+    /// It is refused.
+    Refuse(Box<ErrorReport>),
+}
+
+impl Book {
+    /// Plans one whole request of `total` bytes while no transaction binds the session: where it would go, and why.
+    pub(crate) fn plan(
+        &mut self,
+        core: &Core,
+        map: &DatabaseMap,
+        work: &mut Work,
+        total: usize,
+    ) -> Result<Plan, ErrorReport> {
+        let mut verdict = Verdict::default();
+        let mut at = 0;
+        while at < total {
+            let Some(head) =
+                frame::peek(&work.up.pending()[at..], frame::MAX_BODY).map_err(ErrorReport::from)?
+            else {
+                break;
+            };
+            self.consider(core, map, work, at, head, None, &mut verdict)?;
+            at += head.total;
+        }
+        Ok(self.conclude(verdict, None))
+    }
+
+    /// Plans one message inside a transaction, which stays where it began; `bound` is where.
+    pub(crate) fn plan_bound(
+        &mut self,
+        core: &Core,
+        map: &DatabaseMap,
+        work: &mut Work,
+        head: Head,
+        bound: Target,
+    ) -> Result<Plan, ErrorReport> {
+        let mut verdict = Verdict::default();
+        self.consider(core, map, work, 0, head, Some(bound), &mut verdict)?;
+        Ok(self.conclude(verdict, Some(bound)))
+    }
+
+    /// A Query too long to look at, or one of another kind that says nothing of itself.
+    pub(crate) fn plan_unknown(
+        &mut self,
+        core: &Core,
+        map: &DatabaseMap,
+        work: &mut Work,
+        what: &str,
+        bound: Option<Target>,
+    ) -> Plan {
+        let facts = unknown_facts(what);
+        let routing = self.routing_now(map, bound, None);
+        let request =
+            RouteRequest { facts: &facts, sql: b"", literals: &[], parameters: None, lex: self.lex };
+        let decision = route::decide(map, &routing, &request);
+        self.remember(core, &facts, what.as_bytes(), &decision);
+        work.planned.push_back(Planned::Query(facts));
+        self.conclude(Verdict { decision: Some(decision), others: 1, ..Verdict::default() }, bound)
+    }
+
+    /// What was found out, as a plan.
+    fn conclude(&mut self, verdict: Verdict, bound: Option<Target>) -> Plan {
+        if verdict.own > 0 && verdict.others == 0 {
+            return Plan::Own;
+        }
+        match verdict.decision {
+            Some(Decision::Refuse(refusal)) => Plan::Refuse(Box::new(report(*refusal))),
+            Some(Decision::Go { target, .. }) => Plan::Go(bound.unwrap_or(target)),
+            // Nothing that asks for a place: closing a statement, a Bind of an unknown name, a Sync.
+            None => Plan::Go(
+                bound.unwrap_or(Target { shard: route::ShardIndex(0), role: self.role_of_nothing() }),
+            ),
+        }
+    }
+
+    fn role_of_nothing(&self) -> TargetRole {
+        match self.routing.role {
+            RoleSetting::Replica => TargetRole::Replica,
+            RoleSetting::Auto | RoleSetting::Primary | RoleSetting::Observe => TargetRole::Primary,
+        }
+    }
+
+    /// The routing of a statement sent now.
+    fn routing_now(
+        &self,
+        map: &DatabaseMap,
+        bound: Option<Target>,
+        begin: Option<sql::facts::Begin>,
+    ) -> SessionRouting {
+        let mut routing = self.routing;
+        routing.transaction = bound;
+        routing.begin = begin;
+        if let (None, Some(begun)) = (bound, &self.begun) {
+            routing.begin = Some(begun.begin);
+            routing = routing.with_begin_hint(map, &begun.hint);
+        }
+        routing
+    }
+
+    /// Looks at one message at `at` of what is pending. Messages that carry no text and name none add nothing.
+    #[allow(clippy::too_many_arguments, reason = "one message with all that it is judged by")]
+    fn consider(
+        &mut self,
+        core: &Core,
+        map: &DatabaseMap,
+        work: &mut Work,
+        at: usize,
+        head: Head,
+        bound: Option<Target>,
+        verdict: &mut Verdict,
+    ) -> Result<(), ErrorReport> {
+        let pending = &work.up.pending()[at..];
+        let body = frame::body(&pending[..head.total.min(pending.len())]);
+        match head.tag {
+            tag::QUERY => {
+                let sql = Query::parse(body)?.sql;
+                let mut analyzer = core.analyzer.borrow_mut();
+                let analysis = analyzer.analyze(sql, self.lex);
+                let facts = Arc::clone(analysis.facts);
+                if own::is_own(&facts) {
+                    verdict.own += 1;
+                } else {
+                    let routing = self.routing_now(map, bound, verdict.begin);
+                    let literals = analysis.literals;
+                    let request =
+                        RouteRequest { facts: &facts, sql, literals, parameters: None, lex: self.lex };
+                    let decision = self.learned(core, &facts, route::decide(map, &routing, &request));
+                    self.remember(core, &facts, sql, &decision);
+                    verdict.add(map, decision);
+                }
+                work.planned.push_back(Planned::Query(facts));
+            }
+            tag::FUNCTION_CALL => {
+                let plan = self.plan_unknown(core, map, work, "a function call by oid", bound);
+                verdict.others += 1;
+                if let Plan::Refuse(refused) = plan {
+                    return Err(*refused);
+                }
+                verdict.decision = self.last.as_ref().map(|last| Decision::Go {
+                    target: last.target,
+                    reason: last.reason.clone(),
+                    would: None,
+                });
+            }
+            tag::PARSE => {
+                let parse = Parse::parse(body)?;
+                let text = core.text(parse.sql, parse.types, self.lex);
+                if own::is_own(&text.facts) {
+                    verdict.own += 1;
+                } else {
+                    let routing = self.routing_now(map, bound, verdict.begin);
+                    let decision = route::describe(map, &routing, &text.request(self.lex, None));
+                    let decision = self.learned(core, &text.facts, decision);
+                    self.remember(core, &text.facts, &text.statement.sql, &decision);
+                    verdict.add(map, decision);
+                }
+                let name = parse.name.into();
+                work.planned.push_back(Planned::Parse { name, text });
+            }
+            tag::BIND => self.consider_bind(core, map, work, at, head, bound, verdict)?,
+            tag::DESCRIBE => {
+                let describe = Describe::parse(body)?;
+                if describe.target == Named::Statement {
+                    let text = self.text_named(work, describe.name);
+                    verdict.count(text.as_deref());
+                    if let Some(text) = text.filter(|text| !own::is_own(&text.facts)) {
+                        let routing = self.routing_now(map, bound, verdict.begin);
+                        let decision = route::describe(map, &routing, &text.request(self.lex, None));
+                        verdict.add(map, decision);
+                    }
+                }
+            }
+            tag::CLOSE => {
+                wire::frontend::Close::parse(body)?;
+            }
+            tag::EXECUTE => {
+                wire::frontend::Execute::parse(body)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one message with all that it is judged by")]
+    fn consider_bind(
+        &mut self,
+        core: &Core,
+        map: &DatabaseMap,
+        work: &mut Work,
+        at: usize,
+        head: Head,
+        bound: Option<Target>,
+        verdict: &mut Verdict,
+    ) -> Result<(), ErrorReport> {
+        let pending = &work.up.pending()[at..];
+        let whole = pending.len() >= head.total;
+        let body = frame::body(&pending[..head.total.min(pending.len())]);
+        let Some(names) = BindHead::parse(body, head.body())? else { return Ok(()) };
+        let Some(text) = self.text_named(work, names.statement) else {
+            verdict.others += 1; // an unknown name: the server is made to say so
+            return Ok(());
+        };
+        verdict.count(Some(&text));
+        if own::is_own(&text.facts) {
+            return Ok(());
+        }
+        let values = if whole { Some(Bind::parse(body)) } else { None };
+        let values = match values {
+            Some(Err(wire::MessageError::FormatCount { .. })) | None => None,
+            Some(bind) => Some(BoundValues { bind: bind?, types: &text.statement.types }),
+        };
+        let values = values.as_ref().map(|values| values as &dyn Parameters);
+        let routing = self.routing_now(map, bound, verdict.begin);
+        let decision = route::decide(map, &routing, &text.request(self.lex, values));
+        let decision = self.learned(core, &text.facts, decision);
+        self.remember(core, &text.facts, &text.statement.sql, &decision);
+        if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
+            verdict.begin = Some(begin);
+        }
+        verdict.add(map, decision);
+        Ok(())
+    }
+
+    /// The text that a name stands for, by what is in hand or what was prepared before.
+    fn text_named(&self, work: &Work, name: &[u8]) -> Option<Rc<Text>> {
+        let in_hand = work.planned.iter().rev().find_map(|planned| match planned {
+            Planned::Parse { name: given, text } if **given == *name => Some(Rc::clone(text)),
+            _ => None,
+        });
+        in_hand.or_else(|| if name.is_empty() { self.unnamed.clone() } else { self.names.get(name).cloned() })
+    }
+
+    /// What a replica refused once goes to the primary.
+    fn learned(&self, core: &Core, facts: &Arc<Facts>, decision: Decision) -> Decision {
+        match decision {
+            Decision::Go { target, reason: Reason { role: RoleReason::Reads, shard }, would }
+                if self.learning || core.is_learned_write(facts) =>
+            {
+                if self.learning {
+                    core.learn_write(facts);
+                }
+                let target = Target { role: TargetRole::Primary, ..target };
+                Decision::Go { target, reason: Reason { role: RoleReason::Learned, shard }, would }
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps what was decided, for `SHOW pgweir.route`.
+    fn remember(&mut self, _core: &Core, _facts: &Arc<Facts>, sql: &[u8], decision: &Decision) {
+        let Decision::Go { target, reason, would } = decision else { return };
+        let statement = &sql[..sql.len().min(STATEMENT_KEPT)];
+        match &mut self.last {
+            Some(last) => {
+                last.target = *target;
+                last.reason.clone_from(reason);
+                last.would = *would;
+                last.node = None;
+                last.statement.clear();
+                last.statement.extend_from_slice(statement);
+            }
+            None => {
+                self.last = Some(Box::new(LastRoute {
+                    target: *target,
+                    reason: reason.clone(),
+                    would: *would,
+                    node: None,
+                    statement: statement.to_vec(),
+                }));
+            }
+        }
+    }
+
+    /// Whether a BEGIN by simple Query may be answered at once.
+    pub(crate) fn defers_begin(&self) -> bool {
+        self.mode == PoolMode::Transaction && self.begun.is_none()
+    }
+}
+
+impl Verdict {
+    fn add(&mut self, map: &DatabaseMap, decision: Decision) {
+        self.others += 1;
+        self.decision = Some(match self.decision.take() {
+            None => decision,
+            Some(first) => route::combine(map, first, decision),
+        });
+    }
+
+    fn count(&mut self, text: Option<&Text>) {
+        match text {
+            Some(text) if own::is_own(&text.facts) => self.own += 1,
+            _ => self.others += 1,
+        }
+    }
+}
+
+impl Text {
+    fn request<'a>(
+        &'a self,
+        lex: sql::LexSettings,
+        parameters: Option<&'a dyn Parameters>,
+    ) -> RouteRequest<'a> {
+        RouteRequest {
+            facts: &self.facts,
+            sql: &self.statement.sql,
+            literals: &self.literals,
+            parameters,
+            lex,
+        }
+    }
+}
+
+/// Bind's values, with the types that Parse gave.
+struct BoundValues<'a> {
+    bind: Bind<'a>,
+    types: &'a [u8],
+}
+
+impl Parameters for BoundValues<'_> {
+    fn value(&self, number: u16) -> Option<ParameterValue<'_>> {
+        let index = usize::from(number).checked_sub(1)?;
+        let (format, bytes) = self.bind.parameter(index)?;
+        let oid = self.types.get(index * 4..index * 4 + 4).and_then(|oid| <[u8; 4]>::try_from(oid).ok());
+        Some(ParameterValue { bytes, binary: format == 1, type_oid: oid.map_or(0, u32::from_be_bytes) })
+    }
+}
+
+/// The facts of something that says nothing of itself.
+fn unknown_facts(what: &str) -> Arc<Facts> {
+    let statements = vec![Statement::unknown(what)];
+    Arc::new(Facts { statements, access: Access::Unknown, ..Facts::default() })
+}
+
+fn report(refusal: route::Refusal) -> ErrorReport {
+    let code = SqlState::from_bytes(refusal.sqlstate.as_bytes()).unwrap_or(SqlState::FEATURE_NOT_SUPPORTED);
+    let mut report = ErrorReport::error(code, refusal.message);
+    report.detail = refusal.detail.map(Into::into);
+    report.hint = refusal.hint.map(Into::into);
+    report
+}

@@ -1,0 +1,169 @@
+//! Connections that a session left in the middle of something: brought to rest and proved clean, or closed.
+//!
+//! Clients vanish all the time. Closing their server connections would make a storm of logins out of that; so what
+//! runs is cancelled, what is open is rolled back, and what a session left behind is discarded.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use backend::server::Handle;
+use backend::{Lease, Server};
+use tokio::io::ReadBuf;
+use wire::backend::{ErrorFields, ReadyForQuery, TransactionStatus};
+use wire::{ErrorReport, encode, frame, tag};
+
+/// A connection that isn't at rest after this long is closed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A message that must be held whole is never longer than this.
+const MAX_WHOLE: usize = 1 << 20;
+/// A cancel that hasn't arrived after this long never will.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Cancels what runs on a connection. The connection isn't handed back before this is over.
+pub(crate) async fn cancel(handle: Rc<Handle>) {
+    handle.cancels.set(handle.cancels.get() + 1);
+    let target = &handle.pool.node.target;
+    let sent = backend::cancel::send_cancel(target, handle.pid, &handle.key);
+    match tokio::time::timeout(CANCEL_PATIENCE, sent).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(node = %handle.pool.node.name, %error, "a cancel could not be sent"),
+        Err(_) => tracing::warn!(node = %handle.pool.node.name, "a cancel took too long to send"),
+    }
+    handle.cancels.set(handle.cancels.get() - 1);
+}
+
+/// Brings a connection to rest and hands it back; closes it if that can't be done in time.
+pub(crate) async fn reclaim(mut lease: Lease) {
+    let outcome = tokio::time::timeout(PATIENCE, bring_to_rest(&mut lease)).await;
+    if matches!(outcome, Ok(Ok(()))) {
+        lease.release();
+    }
+}
+
+async fn bring_to_rest(server: &mut Server) -> io::Result<()> {
+    if server.torn {
+        // Half a message was sent: nothing that follows would be understood. But what runs is stopped.
+        if server.owed > 0 {
+            cancel(Rc::clone(&server.handle)).await;
+        }
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    if server.copy_in {
+        // A cancel isn't heard by a backend that waits for CopyData.
+        let mut message = Vec::new();
+        encode::copy_fail(&mut message, "the client went away").map_err(io::Error::other)?;
+        encode::sync(&mut message);
+        server.owed += 1;
+        send(server, &message).await?;
+        drain(server).await?;
+        server.copy_in = false;
+        server.unsynced = false;
+    } else if server.owed > 0 || server.unsynced {
+        cancel(Rc::clone(&server.handle)).await;
+        if std::mem::take(&mut server.unsynced) {
+            let mut message = Vec::new();
+            encode::sync(&mut message);
+            server.owed += 1;
+            send(server, &message).await?;
+        }
+        drain(server).await?;
+    }
+    while server.handle.cancels.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if server.status != TransactionStatus::Idle {
+        execute(server, b"ROLLBACK").await?.map_err(io::Error::other)?;
+    }
+    if server.doubt && server.status == TransactionStatus::Idle {
+        execute(server, b"DISCARD ALL").await?.map_err(io::Error::other)?;
+        server.forget_session();
+    }
+    Ok(())
+}
+
+/// Runs one simple Query; its rows are dropped. The inner error is the server's.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn execute(server: &mut Server, sql: &[u8]) -> io::Result<Result<(), ErrorReport>> {
+    let mut message = Vec::new();
+    encode::query(&mut message, sql).map_err(io::Error::other)?;
+    server.owed += 1;
+    send(server, &message).await?;
+    match drain(server).await? {
+        None => Ok(Ok(())),
+        Some(report) => Ok(Err(report)),
+    }
+}
+
+async fn send(server: &mut Server, message: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    std::future::poll_fn(|cx| {
+        while sent < message.len() {
+            sent += ready!(server.stream.poll_write(cx, &message[sent..]))?;
+        }
+        server.stream.poll_flush(cx)
+    })
+    .await
+}
+
+/// Reads until nothing is owed any more. Gives the first error that the server reported meanwhile.
+async fn drain(server: &mut Server) -> io::Result<Option<ErrorReport>> {
+    let mut buffer = vec![0; 16 << 10];
+    let (mut filled, mut skip, mut refused) = (0, 0, None);
+    while server.owed > 0 {
+        let read = std::future::poll_fn(|cx| poll_read(server, cx, &mut buffer[filled..])).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+        let mut at = 0;
+        loop {
+            let passed = usize::min(skip, filled - at);
+            at += passed;
+            skip -= passed;
+            let Some(head) = frame::peek(&buffer[at..filled], frame::MAX_BODY).map_err(io::Error::other)?
+            else {
+                break;
+            };
+            match head.tag {
+                tag::READY_FOR_QUERY | tag::PARAMETER_STATUS | tag::ERROR_RESPONSE
+                    if head.total > filled - at =>
+                {
+                    if head.total > MAX_WHOLE {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    break;
+                }
+                tag::READY_FOR_QUERY => {
+                    let body = frame::body(&buffer[at..at + head.total]);
+                    server.status = ReadyForQuery::parse(body).map_err(io::Error::other)?.status;
+                    server.owed -= 1;
+                }
+                tag::PARAMETER_STATUS => server.note_parameter(frame::body(&buffer[at..at + head.total])),
+                tag::ERROR_RESPONSE if refused.is_none() => {
+                    let body = frame::body(&buffer[at..at + head.total]);
+                    refused = Some(ErrorFields::parse(body).map_err(io::Error::other)?.to_report());
+                }
+                // A COPY that nobody can feed any more.
+                tag::COPY_IN_RESPONSE => return Err(io::ErrorKind::InvalidData.into()),
+                _ => {}
+            }
+            skip += head.total;
+        }
+        buffer.copy_within(at..filled, 0);
+        filled -= at;
+        if filled == buffer.len() {
+            buffer.resize(filled * 2, 0);
+        }
+    }
+    Ok(refused)
+}
+
+fn poll_read(server: &mut Server, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buffer);
+    ready!(server.stream.poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}

@@ -1,0 +1,425 @@
+//! The relay between a client and the server connection that it holds: one write for each read, both ways at once.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use backend::{PoolStats, local::LocalPool};
+use config::PoolMode;
+use route::TargetRole;
+use wire::backend::TransactionStatus;
+use wire::frame::{self, Head};
+use wire::{ErrorReport, SqlState, encode, tag};
+
+use crate::admit::Admission;
+use crate::book::Begun;
+use crate::cell::{Doing, Kill, Signal};
+use crate::expect::Expect;
+use crate::plan::Plan;
+use crate::reply::{AFTER_LOSS, Broken};
+use crate::request::{self, Request};
+use crate::session::{End, Relayed, Session};
+use crate::work::{Copy, Left, Planned, Retry, Work};
+
+/// What one turn of the relay came to.
+enum Turn {
+    Relayed(Relayed),
+    /// The server connection is lost; the client stays.
+    Broken(Broken),
+}
+
+impl Session {
+    /// Sends the deferred BEGIN in front of everything else.
+    pub(crate) fn send_begin(&mut self, work: &mut Work) {
+        let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return };
+        // It came as a Query of this text, so it fits into one.
+        encode::query(work.up.inject(), &begun.sql).unwrap_or_default();
+        work.expects.push(Expect::OwnQuery);
+        held.lease.owed += 1;
+        held.in_transaction = true;
+        work.may_commit = false;
+    }
+
+    /// Sends the messages of a planned request on their way.
+    pub(crate) fn send_request(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let mut left = match request {
+            Request::Single { total } | Request::Pipeline { total, .. } => total,
+            _ => 0,
+        };
+        let mut first = true;
+        while left > 0 || (first && matches!(request, Request::Long)) {
+            first = false;
+            let Some(head) = frame::peek(work.up.pending(), self.max_message).map_err(ErrorReport::from)?
+            else {
+                break;
+            };
+            let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+            self.book.admit(&mut admission, work, &mut held.lease, head)?;
+            left = left.saturating_sub(head.total);
+        }
+        if work.retry == Retry::No {
+            self.book.answer(work, &held.lease);
+        }
+        Ok(())
+    }
+
+    /// Relays until the connection is at rest and nothing ties the session to it.
+    pub(crate) async fn relay(&mut self, work: &mut Work) -> Result<Relayed, End> {
+        match poll_fn(|cx| self.poll_relay(cx, work)).await? {
+            Turn::Relayed(relayed) => {
+                self.count_transaction(&relayed);
+                if matches!(relayed, Relayed::Again { .. }) {
+                    self.give_up_replica(work);
+                }
+                Ok(relayed)
+            }
+            Turn::Broken(broken) => {
+                self.server_lost(work, broken)?;
+                Ok(Relayed::Done)
+            }
+        }
+    }
+
+    /// One wake-up: all that can be done without waiting.
+    fn poll_relay(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Turn, End>> {
+        loop {
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                self.obey(signal)?;
+            }
+            let Some(held) = &mut self.held else { return Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) };
+            let mut progress = false;
+
+            // Client to server: what may be sent.
+            if let Poll::Ready(Err(_)) = work.up.poll_flush(cx, &mut held.lease.stream) {
+                // Its last words may still be there to be read.
+                held.lease.torn = true;
+            }
+
+            // Server to client.
+            if work.down.has_room() {
+                match work.down.poll_fill(cx, &mut held.lease.stream) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Turn::Broken(Broken::Lost))),
+                    Poll::Ready(Ok(n)) => {
+                        progress = true;
+                        PoolStats::add(&held.lease.pool().stats.sent, n as u64);
+                        match self.book.hear(&self.core, work, &mut held.lease) {
+                            Ok(true) => {
+                                if let Some(relayed) = self.at_ready(work) {
+                                    return Poll::Ready(Ok(Turn::Relayed(relayed)));
+                                }
+                            }
+                            Ok(false) => {}
+                            Err(broken) => return Poll::Ready(Ok(Turn::Broken(broken))),
+                        }
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            let Some(held) = &mut self.held else { continue };
+            if work.retry == Retry::No
+                && let Poll::Ready(Err(_)) = work.down.poll_flush(cx, &mut self.client)
+            {
+                return Poll::Ready(Err(End::Gone));
+            }
+
+            // Client to server: what comes next.
+            if work.up.is_flushed() || work.up.has_room() {
+                match work.up.poll_fill(cx, &mut self.client) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    Poll::Ready(Ok(n)) => {
+                        progress = true;
+                        PoolStats::add(&held.lease.pool().stats.received, n as u64);
+                        self.take_more(work)?;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// A ReadyForQuery came. `Some`: the relay is over.
+    fn at_ready(&mut self, work: &mut Work) -> Option<Relayed> {
+        let held = self.held.as_mut()?;
+        if held.lease.owed > 0 {
+            return None;
+        }
+        if matches!(work.retry, Retry::Wanted { .. }) {
+            let learn = work.retry == Retry::Wanted { learn: true };
+            return Some(Relayed::Again { learn });
+        }
+        let now = Instant::now();
+        held.in_transaction = held.lease.status != TransactionStatus::Idle;
+        if held.in_transaction {
+            self.cell.set_doing(Doing::IdleInTransaction, now);
+            return None;
+        }
+        PoolStats::add_time(&held.lease.pool().stats.query_time, now - self.cell.doing().1);
+        let whole = work.up_left.is_none() && work.up.is_flushed() && work.copy == Copy::No;
+        (held.lease.is_at_rest() && whole).then_some(Relayed::Done)
+    }
+
+    /// More of the client is in hand: inside a transaction each message goes on its way as it comes; outside of one a
+    /// request that would go to the same primary does too, so that a pipeline is never held up.
+    fn take_more(&mut self, work: &mut Work) -> Result<(), End> {
+        loop {
+            if work.up_left.advance(&mut work.up) {
+                continue;
+            }
+            if !work.up_left.is_none() {
+                return Ok(());
+            }
+            let Some(held) = &self.held else { return Ok(()) };
+            let bound = held.in_transaction || held.lease.unsynced || work.copy == Copy::In;
+            let went_on = if bound { self.take_message(work)? } else { self.take_request(work)? };
+            if !went_on {
+                break;
+            }
+        }
+        if let Some(held) = &self.held
+            && work.retry == Retry::No
+        {
+            self.book.answer(work, &held.lease);
+        }
+        Ok(())
+    }
+
+    /// One message inside a transaction or a pipeline.
+    fn take_message(&mut self, work: &mut Work) -> Result<bool, End> {
+        let pending = work.up.pending();
+        let Some(head) = frame::peek(pending, self.max_message).map_err(ErrorReport::from)? else {
+            return Ok(false);
+        };
+        let here = pending.len();
+        let Some(held) = &mut self.held else { return Ok(false) };
+        let in_copy = work.copy == Copy::In;
+        let mut plan = Ok(Plan::Go(held.target));
+        match head.tag {
+            tag::TERMINATE => return Err(End::Terminate),
+            tag::COPY_DATA if in_copy => {}
+            tag::QUERY | tag::FUNCTION_CALL if head.total > request::MAX_TEXT => {
+                let map = &self.group.shared.map;
+                plan = Ok(self.book.plan_unknown(
+                    &self.core,
+                    map,
+                    work,
+                    "a text too long to look at",
+                    Some(held.target),
+                ));
+            }
+            tag::BIND if here < head.total && names_are_here(pending, head)? => {}
+            _ if here < head.total => {
+                if head.total > request::MAX_TEXT && !in_copy {
+                    return Err(ErrorReport::fatal(
+                        SqlState::PROGRAM_LIMIT_EXCEEDED,
+                        "a message is too long",
+                    )
+                    .into());
+                }
+                work.up.make_room_for(head.total);
+                return Ok(false);
+            }
+            _ if in_copy => {}
+            _ => {
+                let map = &self.group.shared.map;
+                plan = self.book.plan_bound(&self.core, map, work, head, held.target);
+            }
+        }
+        if !in_copy && head.tag == tag::QUERY {
+            self.cell.set_doing(Doing::Active, Instant::now());
+        }
+        let refused = match plan {
+            Ok(Plan::Refuse(report)) => Some(*report),
+            Err(report) => Some(report),
+            Ok(Plan::Go(_) | Plan::Own) => None,
+        };
+        match refused {
+            Some(report) => {
+                work.planned.clear();
+                if head.tag == tag::QUERY || head.tag == tag::FUNCTION_CALL {
+                    self.book.refuse_query(work, &mut held.lease, head, report);
+                } else {
+                    self.book.refuse_extended(work, head, report);
+                }
+            }
+            None => {
+                let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+                self.book.admit(&mut admission, work, &mut held.lease, head)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A request behind one that is not yet answered, outside of a transaction. It goes on if it goes to the same
+    /// place anyway; otherwise it waits until the connection is at rest.
+    fn take_request(&mut self, work: &mut Work) -> Result<bool, End> {
+        let Some(held) = &self.held else { return Ok(false) };
+        let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
+        let found = request::delimit(work.up.pending(), self.max_message).map_err(ErrorReport::from)?;
+        let total = match found {
+            Request::Terminate if held.lease.owed == 0 => return Err(End::Terminate),
+            Request::Incomplete(need) => {
+                work.up.make_room_for(need);
+                return Ok(false);
+            }
+            Request::Single { total } | Request::Pipeline { total, .. } if total > 0 => total,
+            _ => return Ok(false),
+        };
+        if held.target.role != TargetRole::Primary || tied || work.retry != Retry::No {
+            return Ok(false);
+        }
+        work.planned.clear();
+        let plan = self.book.plan(&self.core, &self.group.shared.map, work, total);
+        let same = matches!(plan, Ok(Plan::Go(target)) if target == held.target);
+        let plain = work.planned.iter().all(|planned| match planned {
+            Planned::Query(facts) => is_plain(facts),
+            Planned::Parse { text, .. } => is_plain(&text.facts),
+        });
+        if !same || !plain {
+            work.planned.clear();
+            return Ok(false);
+        }
+        self.send_request(work, found)?;
+        Ok(true)
+    }
+
+    /// Somebody wants something of a session that is busy.
+    fn obey(&mut self, signal: Signal) -> Result<(), End> {
+        let at_rest = self.held.as_ref().is_none_or(|held| held.lease.is_at_rest());
+        let kill = |code, message: &'static str| Err(End::from(ErrorReport::fatal(code, message)));
+        match signal {
+            Signal::Stop if at_rest => {
+                kill(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+            }
+            Signal::Stop => Ok(()), // once its transaction is over
+            Signal::Cancel | Signal::WaitedTooLong | Signal::Kill(Kill::Idle) => {
+                self.cell.clear_signal(); // it came too late
+                Ok(())
+            }
+            Signal::Kill(Kill::Shutdown) => {
+                kill(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+            }
+            Signal::Kill(Kill::IdleInTransaction) => {
+                kill(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, "idle_transaction_timeout")
+            }
+            Signal::Kill(Kill::TransactionTooLong) => kill(SqlState::QUERY_CANCELED, "transaction_timeout"),
+            Signal::Kill(Kill::QueryTooLong) => kill(SqlState::QUERY_CANCELED, "query_timeout"),
+        }
+    }
+
+    fn count_transaction(&mut self, relayed: &Relayed) {
+        let (Some(held), Relayed::Done) = (&self.held, relayed) else { return };
+        let stats = &held.lease.pool().stats;
+        PoolStats::add(&stats.transactions, 1);
+        PoolStats::add(&stats.queries, 1);
+        PoolStats::add_time(&stats.transaction_time, held.since.elapsed());
+    }
+
+    /// A replica refused the request: its connection goes back, and the request is pending again.
+    fn give_up_replica(&mut self, work: &mut Work) {
+        work.reset_request();
+        if let Some(held) = self.held.take() {
+            self.let_go(held);
+        }
+    }
+
+    /// The server connection is of no use any more: the client is told what is known of its request, and stays.
+    fn server_lost(&mut self, work: &mut Work, broken: Broken) -> Result<(), End> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        self.cell.holds.borrow_mut().take();
+        let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
+        let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
+        self.book.pinned_to = None;
+        let report = loss_report(&broken, work.may_commit, held.in_transaction, &pool);
+        tracing::warn!(
+            user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
+            "a server connection was lost"
+        );
+        pool.shared.node.suspicion.notify_one();
+        let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
+        let answers = work.expects.count_ready();
+        let unsynced = held.lease.unsynced;
+        drop(held);
+        work.down.drop_pending();
+        work.up.drop_unsent();
+        let rest_of_message = match work.up_left {
+            Left::Pass(n) | Left::Drop(n) => Left::Drop(n),
+        };
+        work.reset_request();
+        work.up_left = rest_of_message;
+        if torn {
+            return Err(End::Gone); // in the middle of a row nothing can be said any more
+        }
+        if pinned {
+            // What the session had there is lost; it must know.
+            return Err(report.with_severity(wire::Severity::Fatal).into());
+        }
+        for _ in 0..answers {
+            encode::error_response(work.down.inject(), &report);
+            encode::ready_for_query(work.down.inject(), AFTER_LOSS);
+        }
+        if unsynced {
+            encode::error_response(work.down.inject(), &report);
+            work.skipping = true;
+        } else if answers == 0 {
+            // It was idle in its transaction: its next statement learns of it.
+            self.book.begun = Some(Box::new(Begun::lost(report)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text has nothing that the session would have to take note of, so that it may follow unanswered ones.
+fn is_plain(facts: &sql::facts::Facts) -> bool {
+    facts.statements.iter().all(|s| s.effects.is_empty() && !s.alone) && !crate::own::is_own(facts)
+}
+
+/// Whether the names of a Bind are in hand.
+fn names_are_here(pending: &[u8], head: Head) -> Result<bool, End> {
+    let body = pending.get(frame::HEADER..).unwrap_or_default();
+    let names = wire::frontend::BindHead::parse(body, head.body()).map_err(ErrorReport::from)?;
+    Ok(names.is_some())
+}
+
+fn admission<'a>(
+    core: &'a crate::core::Core,
+    group: &'a backend::LocalGroup,
+    in_transaction: &'a mut bool,
+) -> Admission<'a> {
+    let shared = &group.shared;
+    Admission { context: &core.context, map: &shared.map, database: &shared.database, in_transaction }
+}
+
+fn loss_report(broken: &Broken, may_commit: bool, in_transaction: bool, pool: &LocalPool) -> ErrorReport {
+    let node = &pool.shared.node.name;
+    match broken {
+        Broken::Fatal(report) => {
+            let mut report = ErrorReport::clone(report);
+            report.severity = wire::Severity::Error;
+            report
+        }
+        Broken::Protocol(what) => ErrorReport::error(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("server {node} sent something that can't be understood: {what}"),
+        ),
+        Broken::Lost if in_transaction && !may_commit => ErrorReport::error(
+            SqlState::SERIALIZATION_FAILURE,
+            format!("the connection to server {node} was lost; the transaction was rolled back"),
+        )
+        .with_hint("Run the transaction again."),
+        Broken::Lost if may_commit => ErrorReport::error(
+            SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+            format!(
+                "the connection to server {node} was lost; it is not known whether the statement was committed"
+            ),
+        ),
+        Broken::Lost => ErrorReport::error(
+            SqlState::CONNECTION_FAILURE,
+            format!("the connection to server {node} was lost"),
+        ),
+    }
+}

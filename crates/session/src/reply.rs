@@ -1,0 +1,397 @@
+//! What a server says: each message is matched with what is expected, and passes, or doesn't.
+//!
+//! Rows and COPY data are never looked into: their heads are scanned, the bytes pass in bulk. What is looked at is
+//! short, and held until it is whole.
+
+use backend::{Parameters, Server};
+use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
+use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
+
+use crate::book::Book;
+use crate::core::Core;
+use crate::expect::Expect;
+use crate::work::{Copy, Left, Retry, Work};
+
+/// A message that is looked at is never longer than this; a longer error or notice passes unseen.
+const MAX_WHOLE: usize = 64 << 10;
+
+/// The server connection is of no use any more.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// It was closed, or the socket failed.
+    Lost,
+    /// It said goodbye with this error.
+    Fatal(Box<ErrorReport>),
+    /// It said something that nobody asked for.
+    Protocol(&'static str),
+}
+
+impl Book {
+    /// Goes through what the server has said. True if a ReadyForQuery was among it.
+    pub(crate) fn hear(&mut self, core: &Core, work: &mut Work, server: &mut Server) -> Result<bool, Broken> {
+        let mut ready = false;
+        loop {
+            if work.down_left.advance(&mut work.down) {
+                continue;
+            }
+            let pending = work.down.pending();
+            let here = pending.len();
+            let Some(head) =
+                frame::peek(pending, frame::MAX_BODY).map_err(|_| Broken::Protocol("message length"))?
+            else {
+                return Ok(ready);
+            };
+            if matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA) {
+                bulk(work, head.total, here)?;
+                continue;
+            }
+            if here < head.total {
+                if head.total <= MAX_WHOLE {
+                    work.down.make_room_for(head.total);
+                    return Ok(ready);
+                }
+                // Only what says something in words may be that long.
+                let talk = [
+                    tag::ERROR_RESPONSE,
+                    tag::NOTICE_RESPONSE,
+                    tag::ROW_DESCRIPTION,
+                    tag::PARAMETER_DESCRIPTION,
+                ];
+                if !talk.contains(&head.tag)
+                    && head.tag != tag::NOTIFICATION_RESPONSE
+                    && head.tag != tag::FUNCTION_CALL_RESPONSE
+                {
+                    return Err(Broken::Protocol("a short message is too long"));
+                }
+            }
+            ready |= self.hear_one(core, work, server, head.tag, head.total)?;
+        }
+    }
+
+    /// One message, which is whole unless it is longer than `MAX_WHOLE`.
+    fn hear_one(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        tag: u8,
+        total: usize,
+    ) -> Result<bool, Broken> {
+        match tag {
+            tag::READY_FOR_QUERY => return self.hear_ready(core, work, server, total),
+            tag::PARAMETER_STATUS => return self.hear_parameter(core, work, server, total).map(|()| false),
+            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
+                if matches!(work.expects.front(), Some(Expect::OwnQuery))
+                    || matches!(work.retry, Retry::Wanted { .. })
+                {
+                    drop_message(work, total);
+                } else {
+                    commit_to_answer(work);
+                    pass_message(work, total);
+                }
+                return Ok(false);
+            }
+            tag::ERROR_RESPONSE => return self.hear_error(core, work, server, total).map(|()| false),
+            _ => {}
+        }
+        self.answer(work, server);
+        if matches!(work.retry, Retry::Wanted { .. })
+            || matches!(work.expects.front(), Some(Expect::OwnQuery))
+        {
+            drop_message(work, total);
+            return Ok(false);
+        }
+        let keep = match (tag, work.expects.front()) {
+            (tag::PARSE_COMPLETE, Some(Expect::Parse { name, .. })) => {
+                let visible = name.is_some();
+                work.expects.pop();
+                visible
+            }
+            (tag::BIND_COMPLETE, Some(Expect::Bind)) | (tag::CLOSE_COMPLETE, Some(Expect::Close)) => {
+                work.expects.pop();
+                true
+            }
+            (tag::CLOSE_COMPLETE, Some(Expect::OwnClose)) => {
+                work.expects.pop();
+                false
+            }
+            (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement)) => {
+                work.expects.replace_front(Expect::DescribePortal);
+                true
+            }
+            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribePortal)) => {
+                work.expects.pop();
+                true
+            }
+            (
+                tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED | tag::EMPTY_QUERY_RESPONSE,
+                Some(Expect::Execute),
+            ) => {
+                commit_to_answer(work);
+                end_copy(work, server);
+                work.expects.pop();
+                true
+            }
+            (
+                tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::FUNCTION_CALL_RESPONSE,
+                Some(Expect::Query),
+            ) => {
+                commit_to_answer(work);
+                end_copy(work, server);
+                true
+            }
+            (tag::ROW_DESCRIPTION, Some(Expect::Query)) => true,
+            (tag::COPY_IN_RESPONSE, Some(Expect::Query)) => {
+                begin_copy_in(work, server);
+                true
+            }
+            (tag::COPY_IN_RESPONSE, Some(Expect::Execute)) => {
+                begin_copy_in(work, server);
+                server.owed -= work.expects.drop_syncs_sent_before_copy();
+                true
+            }
+            (tag::COPY_OUT_RESPONSE, Some(Expect::Query | Expect::Execute)) => {
+                commit_to_answer(work);
+                work.copy = Copy::Out;
+                true
+            }
+            (tag::COPY_DONE, Some(Expect::Query | Expect::Execute)) => true,
+            _ => return Err(Broken::Protocol("an answer that nobody asked for")),
+        };
+        if keep {
+            pass_message(work, total);
+        } else {
+            drop_message(work, total);
+        }
+        Ok(false)
+    }
+
+    /// Gives the answers of our own that are next.
+    pub(crate) fn answer(&mut self, work: &mut Work, server: &Server) {
+        while work.expects.own_answer_is_next() {
+            match work.expects.pop() {
+                Some(Expect::Answer(bytes)) => work.down.inject().extend_from_slice(&bytes),
+                Some(Expect::AnswerQuery(bytes)) => {
+                    let out = work.down.inject();
+                    out.extend_from_slice(&bytes);
+                    encode::ready_for_query(out, server.status);
+                }
+                Some(Expect::AnswerParse { .. }) => encode::parse_complete(work.down.inject()),
+                Some(Expect::AnswerClose { .. }) => encode::close_complete(work.down.inject()),
+                _ => {}
+            }
+        }
+    }
+
+    fn hear_ready(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        total: usize,
+    ) -> Result<bool, Broken> {
+        self.answer(work, server);
+        let body = frame::body(&work.down.pending()[..total]);
+        let status = ReadyForQuery::parse(body).map_err(|_| Broken::Protocol("ReadyForQuery"))?.status;
+        let was = std::mem::replace(&mut server.status, status);
+        end_copy(work, server);
+        server.owed = server.owed.checked_sub(1).ok_or(Broken::Protocol("a ReadyForQuery too many"))?;
+        match work.expects.pop() {
+            Some(Expect::OwnQuery) => drop_message(work, total),
+            Some(Expect::Query | Expect::Sync) if matches!(work.retry, Retry::Wanted { .. }) => {
+                drop_message(work, total)
+            }
+            Some(Expect::Query | Expect::Sync) => {
+                commit_to_answer(work);
+                self.settle_effects(core, work, server, was);
+                pass_message(work, total);
+                // A Query that was answered by us may follow.
+                self.answer(work, server);
+            }
+            _ => return Err(Broken::Protocol("a ReadyForQuery that nobody asked for")),
+        }
+        work.failed = false;
+        if server.owed == 0 {
+            work.may_commit = false;
+            work.own_portals.clear();
+        }
+        Ok(true)
+    }
+
+    fn hear_parameter(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        total: usize,
+    ) -> Result<(), Broken> {
+        let body = frame::body(&work.down.pending()[..total]);
+        let status = ParameterStatus::parse(body).map_err(|_| Broken::Protocol("ParameterStatus"))?;
+        let named = (str::from_utf8(status.name), str::from_utf8(status.value));
+        match named {
+            (Ok(name), Ok(value)) if Parameters::concerns_sessions(name) => {
+                self.note_parameter(core, server, name, value);
+                pass_message(work, total);
+            }
+            _ => drop_message(work, total),
+        }
+        Ok(())
+    }
+
+    fn hear_error(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        total: usize,
+    ) -> Result<(), Broken> {
+        self.answer(work, server);
+        end_copy(work, server);
+        work.failed = true;
+        let whole = work.down.pending().len() >= total;
+        let fields = if whole {
+            let body = frame::body(&work.down.pending()[..total]);
+            Some(ErrorFields::parse(body).map_err(|_| Broken::Protocol("ErrorResponse"))?)
+        } else {
+            None
+        };
+        if let Some(fields) = fields {
+            if fields.sqlstate().is_none() {
+                return Err(Broken::Protocol("an error without SQLSTATE"));
+            }
+            if matches!(fields.severity(), Some(Severity::Fatal | Severity::Panic)) {
+                return Err(Broken::Fatal(Box::new(fields.to_report())));
+            }
+            if work.retry == Retry::Possible
+                && let Some(learn) = may_run_elsewhere(&fields)
+            {
+                work.retry = Retry::Wanted { learn };
+                work.down.drop_unsent();
+            }
+        }
+        match work.expects.front() {
+            None => return Err(Broken::Protocol("an error out of nothing")),
+            Some(Expect::Provoked(_)) => {
+                commit_to_answer(work);
+                drop_message(work, total);
+                if let Some(Expect::Provoked(report)) = work.expects.pop() {
+                    encode::error_response(work.down.inject(), &report);
+                }
+            }
+            Some(Expect::OwnQuery) => drop_message(work, total),
+            Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
+            Some(_) => {
+                commit_to_answer(work);
+                pass_message(work, total);
+            }
+        }
+        // In the extended protocol the server skips all up to Sync; what it skips hasn't happened.
+        while let Some(skipped) = work.expects.pop_skipped() {
+            self.undo(core, server, skipped);
+        }
+        Ok(())
+    }
+
+    /// A message was not executed: what was assumed of it is taken back.
+    pub(crate) fn undo(&mut self, _core: &Core, server: &mut Server, skipped: Expect) {
+        match skipped {
+            Expect::Parse { text, name, unnamed } => {
+                if unnamed {
+                    server.unnamed = None;
+                } else {
+                    server.prepared.remove(text.statement.id);
+                }
+                if let Some(name) = name {
+                    self.forget_name(&name, &text);
+                }
+            }
+            Expect::AnswerParse { text, name } => self.forget_name(&name, &text),
+            Expect::AnswerClose { name, was: Some(text) } => {
+                self.names.entry(name).or_insert(text);
+            }
+            _ => {}
+        }
+    }
+
+    /// The name is forgotten if it still stands for this text.
+    fn forget_name(&mut self, name: &[u8], text: &std::rc::Rc<crate::expect::Text>) {
+        if name.is_empty() {
+            self.unnamed.take_if(|known| std::rc::Rc::ptr_eq(known, text));
+        } else if self.names.get(name).is_some_and(|known| std::rc::Rc::ptr_eq(known, text)) {
+            self.names.remove(name);
+        }
+    }
+}
+
+/// A row or a piece of COPY data: passes as far as it is here.
+#[inline]
+fn bulk(work: &mut Work, total: usize, here: usize) -> Result<(), Broken> {
+    match work.expects.front() {
+        Some(Expect::Query | Expect::Execute) => {}
+        Some(Expect::OwnQuery) => {
+            drop_message(work, total);
+            return Ok(());
+        }
+        _ => return Err(Broken::Protocol("data that nobody asked for")),
+    }
+    if work.retry != Retry::No {
+        if matches!(work.retry, Retry::Wanted { .. }) {
+            drop_message(work, total);
+            return Ok(());
+        }
+        commit_to_answer(work);
+    }
+    let now = total.min(here);
+    work.down.approve(now);
+    work.down_left = Left::Pass(total - now);
+    Ok(())
+}
+
+fn pass_message(work: &mut Work, total: usize) {
+    let now = total.min(work.down.pending().len());
+    work.down.approve(now);
+    work.down_left = Left::Pass(total - now);
+}
+
+fn drop_message(work: &mut Work, total: usize) {
+    let now = total.min(work.down.pending().len());
+    work.down.skip(now);
+    work.down_left = Left::Drop(total - now);
+}
+
+/// From here on the client sees an answer: the request can't be run again.
+#[inline]
+fn commit_to_answer(work: &mut Work) {
+    if work.retry == Retry::Possible {
+        work.retry = Retry::No;
+        work.up.release();
+    }
+}
+
+fn begin_copy_in(work: &mut Work, server: &mut Server) {
+    commit_to_answer(work);
+    work.copy = Copy::In;
+    server.copy_in = true;
+}
+
+#[inline]
+fn end_copy(work: &mut Work, server: &mut Server) {
+    work.copy = Copy::No;
+    server.copy_in = false;
+}
+
+/// A replica refused what looked like a read (true: it always will), or had to cancel it to go on replaying (false).
+fn may_run_elsewhere(fields: &ErrorFields<'_>) -> Option<bool> {
+    let code = fields.sqlstate()?;
+    let says = |words: &str| fields.message().contains(words);
+    match code {
+        SqlState::READ_ONLY_SQL_TRANSACTION => Some(true),
+        SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED => {
+            says("conflict with recovery").then_some(false)
+        }
+        code => (code.as_str() == "55000" && says("recovery is in progress")).then_some(true),
+    }
+}
+
+/// The status in which a client is left when its server connection was lost.
+pub(crate) const AFTER_LOSS: TransactionStatus = TransactionStatus::Idle;

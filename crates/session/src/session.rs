@@ -1,0 +1,410 @@
+//! One client's session: read request → sql facts → session ledger → route → lease → relay → release.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use backend::{Lease, LocalGroup, Placement};
+use config::PoolMode;
+use net::Stream;
+use route::{Target, TargetRole};
+use wire::{ErrorReport, SqlState, encode};
+
+use crate::book::Book;
+use crate::cell::{ClientCell, Doing, Kill, Signal};
+use crate::context::{Arrival, Seat};
+use crate::core::Core;
+use crate::own;
+use crate::plan::Plan;
+use crate::request::{self, Request};
+use crate::work::{Retry, Work};
+
+/// One client's session.
+pub(crate) struct Session {
+    pub(crate) core: Rc<Core>,
+    pub(crate) cell: Rc<ClientCell>,
+    pub(crate) client: Stream,
+    pub(crate) group: Rc<LocalGroup>,
+    pub(crate) book: Book,
+    /// The server connection in hand.
+    pub(crate) held: Option<Held>,
+    pub(crate) max_message: usize,
+    /// Keep their places for as long as the session lives.
+    pub(crate) seat: Seat,
+    #[expect(dead_code, reason = "held for its Drop")]
+    pub(crate) placement: Placement,
+}
+
+/// A server connection in a session's hand.
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    pub(crate) target: Target,
+    /// Whether a transaction is open once all that was sent is done.
+    pub(crate) in_transaction: bool,
+    /// When it was leased, for the statistics.
+    pub(crate) since: Instant,
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client said goodbye.
+    Terminate,
+    /// The client is gone: its socket was closed or failed.
+    Gone,
+    /// The client is sent away with this error.
+    Fatal(Box<ErrorReport>),
+}
+
+impl From<ErrorReport> for End {
+    fn from(report: ErrorReport) -> Self {
+        Self::Fatal(Box::new(report))
+    }
+}
+
+/// What there is to do next.
+enum Next {
+    /// A request is in hand.
+    Request(Request),
+    /// Nothing at all.
+    Idle,
+}
+
+/// How a relay ended.
+pub(crate) enum Relayed {
+    /// The connection is at rest, or was given up.
+    Done,
+    /// The request is to be run again on the primary; `learn`: and always from now on.
+    Again { learn: bool },
+}
+
+/// A client's life from here on.
+pub(crate) async fn run(core: Rc<Core>, arrival: Arrival) {
+    let Some(mut session) = crate::welcome::begin(core, arrival).await else { return };
+    let end = session.serve().await;
+    session.finish(end).await;
+}
+
+impl Session {
+    async fn serve(&mut self) -> End {
+        loop {
+            if let Err(end) = self.idle().await {
+                return end;
+            }
+            let mut work = self.core.lend_work();
+            let outcome = self.busy(&mut work).await;
+            if let Err(end) = outcome {
+                self.leave_server(&mut work);
+                self.farewell(&mut work, &end).await;
+                self.core.return_work(work);
+                return end;
+            }
+            self.core.return_work(work);
+        }
+    }
+
+    /// Requests one after the other, until there is nothing more to do.
+    async fn busy(&mut self, work: &mut Work) -> Result<(), End> {
+        loop {
+            let request = match self.next_request(work).await? {
+                Next::Request(request) => request,
+                Next::Idle => return Ok(()),
+            };
+            let now = Instant::now();
+            self.cell.set_doing(Doing::Active, now);
+            match self.plan_request(work, request)? {
+                Some(target) => self.run_request(work, request, target, now).await?,
+                None => {
+                    poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)?
+                }
+            }
+            self.rest(work);
+        }
+    }
+
+    /// Leases a connection for a request, and relays until it is at rest; once more on the primary if a replica
+    /// refused what looked like a read.
+    async fn run_request(
+        &mut self,
+        work: &mut Work,
+        request: Request,
+        mut target: Target,
+        now: Instant,
+    ) -> Result<(), End> {
+        loop {
+            if self.held.is_none() {
+                match self.lease(work, target, now).await? {
+                    Ok(lease) => self.hold(lease, target),
+                    Err(report) => return self.refuse(work, request, *report).await,
+                }
+            }
+            self.send_begin(work);
+            self.prepare_retry(work, request, target);
+            self.send_request(work, request)?;
+            match self.relay(work).await? {
+                Relayed::Done => return Ok(()),
+                Relayed::Again { learn } => {
+                    work.up.rewind();
+                    self.book.learning = learn;
+                    let planned = self.plan_request(work, request);
+                    self.book.learning = false;
+                    let Some(again) = planned? else { return Ok(()) };
+                    target = Target { role: TargetRole::Primary, ..again };
+                }
+            }
+        }
+    }
+
+    /// Waits for the client without holding anything; also for whoever wants the session to end.
+    async fn idle(&mut self) -> Result<(), End> {
+        self.cell.set_doing(Doing::Idle, self.core.pools.now());
+        let signal = poll_fn(|cx| {
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                return Poll::Ready(Some(signal));
+            }
+            self.client.poll_read_ready(cx).map(|_| None)
+        });
+        match signal.await {
+            None => Ok(()),
+            Some(Signal::Stop | Signal::Kill(Kill::Shutdown)) => Err(shutdown().into()),
+            Some(Signal::Kill(Kill::Idle)) => {
+                Err(ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout").into())
+            }
+            Some(Signal::Cancel | Signal::WaitedTooLong | Signal::Kill(_)) => {
+                self.cell.clear_signal(); // it came too late
+                Ok(())
+            }
+        }
+    }
+
+    /// The next request, whole as far as it needs to be.
+    async fn next_request(&mut self, work: &mut Work) -> Result<Next, End> {
+        loop {
+            if work.skipping {
+                self.skip_to_sync(work)?;
+            }
+            if work.up_left.advance(&mut work.up) {
+                continue;
+            }
+            let found = if work.up_left.is_none() {
+                request::delimit(work.up.pending(), self.max_message).map_err(ErrorReport::from)?
+            } else {
+                Request::Incomplete(0)
+            };
+            match found {
+                Request::Incomplete(need) => work.up.make_room_for(need),
+                Request::Pipeline { total: 0, .. } => work.up.make_room_for(request::MAX_TEXT.min(64 << 10)),
+                Request::Terminate => return Err(End::Terminate),
+                Request::Invalid(tag) => return Err(crate::admit::invalid_message(tag).into()),
+                Request::Stray { total } => {
+                    let head = wire::Head { tag: 0, total };
+                    crate::admit::drop_message(work, head);
+                    continue;
+                }
+                request => return Ok(Next::Request(request)),
+            }
+            match poll_fn(|cx| self.poll_more(cx, work)).await? {
+                Some(()) => {}
+                None => return Ok(Next::Idle),
+            }
+        }
+    }
+
+    /// Reads more of the client, once what it is owed is written. `None`: nothing is there, and nothing is begun.
+    fn poll_more(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Option<()>, End>> {
+        let flushed = work.down.poll_flush(cx, &mut self.client);
+        if let Poll::Ready(Err(_)) = flushed {
+            return Poll::Ready(Err(End::Gone));
+        }
+        if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
+            return Poll::Ready(Err(shutdown().into()));
+        }
+        match work.up.poll_fill(cx, &mut self.client) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(End::Gone)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(Some(()))),
+            Poll::Pending if flushed.is_ready() && work.is_empty() => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// After an error of our own in the extended protocol: all up to Sync is skipped, as a server would.
+    fn skip_to_sync(&mut self, work: &mut Work) -> Result<(), End> {
+        loop {
+            if work.up_left.advance(&mut work.up) {
+                continue;
+            }
+            let head = wire::frame::peek(work.up.pending(), self.max_message).map_err(ErrorReport::from)?;
+            let Some(head) = head.filter(|_| work.up_left.is_none()) else { return Ok(()) };
+            if head.tag == wire::tag::TERMINATE {
+                return Err(End::Terminate);
+            }
+            crate::admit::drop_message(work, head);
+            if head.tag == wire::tag::SYNC {
+                work.skipping = false;
+                encode::ready_for_query(work.down.inject(), self.book.status_without_server());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where a request goes; `None` if it was answered without a server.
+    fn plan_request(&mut self, work: &mut Work, request: Request) -> Result<Option<Target>, End> {
+        self.follow_reload()?;
+        let map = &self.group.shared.map;
+        work.planned.clear();
+        let total = match request {
+            Request::Single { total } | Request::Pipeline { total, .. } => total,
+            _ => 0,
+        };
+        let plan = if matches!(request, Request::Long) {
+            Ok(self.book.plan_unknown(&self.core, map, work, "a text too long to look at", None))
+        } else {
+            self.book.plan(&self.core, map, work, total)
+        };
+        match plan {
+            Ok(Plan::Go(target)) => {
+                let local = own::answer_transaction(self, work, request);
+                Ok(if local { None } else { Some(target) })
+            }
+            Ok(Plan::Own) => {
+                own::answer_request(self, work, request)?;
+                Ok(None)
+            }
+            Ok(Plan::Refuse(report)) => {
+                self.answer_with_error(work, request, &report);
+                Ok(None)
+            }
+            Err(report) => {
+                // A message that can't be read: Postgres ends the session where it can't go on reading it.
+                self.answer_with_error(work, request, &report);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Drops a request and answers it with an error, as a server would: Z after a Query, silence up to Sync after an
+    /// extended message.
+    pub(crate) fn answer_with_error(&mut self, work: &mut Work, request: Request, report: &ErrorReport) {
+        if let Some(begun) = &mut self.book.begun {
+            begun.failed = true;
+        }
+        work.planned.clear();
+        encode::error_response(work.down.inject(), report);
+        match request {
+            Request::Single { total } => {
+                work.up.skip(total);
+                encode::ready_for_query(work.down.inject(), self.book.status_without_server());
+            }
+            Request::Long => {
+                if let Ok(Some(head)) = wire::frame::peek(work.up.pending(), self.max_message) {
+                    crate::admit::drop_message(work, head);
+                }
+                encode::ready_for_query(work.down.inject(), self.book.status_without_server());
+            }
+            _ => work.skipping = true,
+        }
+    }
+
+    async fn refuse(&mut self, work: &mut Work, request: Request, report: ErrorReport) -> Result<(), End> {
+        self.answer_with_error(work, request, &report);
+        poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)
+    }
+
+    fn hold(&mut self, mut lease: Lease, target: Target) {
+        if self.book.mode == PoolMode::Session {
+            lease.doubt = true;
+        }
+        *self.cell.holds.borrow_mut() = Some(Rc::clone(&lease.handle));
+        if let Some(last) = &mut self.book.last {
+            last.node = Some(std::sync::Arc::clone(&lease.handle.pool.node));
+        }
+        self.held = Some(Held { lease, target, in_transaction: false, since: self.cell.doing().1 });
+    }
+
+    /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on.
+    fn prepare_retry(&mut self, work: &mut Work, request: Request, target: Target) {
+        let whole = matches!(request, Request::Single { .. } | Request::Pipeline { synced: true, .. });
+        let split = self.book.routing.role == config::RoleSetting::Auto
+            && target.role == TargetRole::Replica
+            && self.book.begun.is_none()
+            && self.held.as_ref().is_some_and(|held| !held.in_transaction);
+        if whole && split && self.book.pin.is_none() {
+            work.retry = Retry::Possible;
+            work.up.hold();
+        }
+    }
+
+    /// The session's configuration may have been replaced: from the next transaction on the new one holds.
+    fn follow_reload(&mut self) -> Result<(), End> {
+        if !self.group.shared.is_retired() || self.held.is_some() || self.book.begun.is_some() {
+            return Ok(());
+        }
+        let directory = self.core.context.directory.load_full();
+        let Some(group) = directory.group(&self.cell.database, &self.cell.user) else {
+            let message = format!("database \"{}\" is no longer configured", self.cell.database);
+            return Err(ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message).into());
+        };
+        self.group = self.core.pools.group(&group);
+        self.placement = group.place_on(self.core.pools.core);
+        self.book.mode = group.pool.mode;
+        self.cell.set_limits(&group.pool);
+        Ok(())
+    }
+
+    /// The end of a request: the connection goes back, unless the session is tied to it.
+    fn rest(&mut self, work: &Work) {
+        let Some(held) = &self.held else { return };
+        let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
+        if tied && held.lease.is_at_rest() {
+            return;
+        }
+        debug_assert!(work.expects.is_empty() || held.lease.torn);
+        if let Some(held) = self.held.take() {
+            self.let_go(held);
+        }
+    }
+
+    pub(crate) fn let_go(&mut self, held: Held) {
+        self.cell.holds.borrow_mut().take();
+        if held.lease.is_at_rest() && !held.lease.doubt && held.lease.handle.cancels.get() == 0 {
+            held.lease.release();
+        } else {
+            self.core.reclaim(held.lease);
+        }
+    }
+
+    /// The session ends: what it leaves on a server is cleaned up behind it.
+    fn leave_server(&mut self, work: &mut Work) {
+        if let Some(mut held) = self.held.take() {
+            held.lease.torn |= !work.up_left.is_none() && matches!(work.up_left, crate::work::Left::Pass(_));
+            held.lease.torn |= !work.up.is_flushed() || !work.down_left.is_none();
+            held.lease.doubt |= self.book.pin.is_some();
+            self.let_go(held);
+        }
+    }
+
+    async fn farewell(&mut self, work: &mut Work, end: &End) {
+        let End::Fatal(report) = end else { return };
+        encode::error_response(work.down.inject(), report);
+        let flush = poll_fn(|cx| work.down.poll_flush(cx, &mut self.client));
+        // A client that doesn't read keeps nobody.
+        let _: Result<io::Result<()>, _> =
+            tokio::time::timeout(std::time::Duration::from_secs(1), flush).await;
+    }
+
+    async fn finish(mut self, end: End) {
+        if let End::Fatal(report) = &end {
+            tracing::info!(user = %self.cell.user, database = %self.cell.database, pid = self.cell.pid, %report, "client sent away");
+        }
+        self.core.leave(self.cell.pid);
+        let shutdown = poll_fn(|cx| self.client.poll_shutdown(cx));
+        let _: Result<io::Result<()>, _> =
+            tokio::time::timeout(std::time::Duration::from_secs(1), shutdown).await;
+    }
+}
+
+fn shutdown() -> ErrorReport {
+    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}

@@ -1,0 +1,287 @@
+//! From a target to a leased connection: choosing the node, waiting for it, and making the connection as the session
+//! wants it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use backend::local::LocalPool;
+use backend::{Lease, PoolStats};
+use config::NodeRole;
+use route::view::NodeIndex;
+use route::{NoNode, Target, TargetRole};
+use wire::{ErrorReport, SqlState, encode};
+
+use crate::cell::{Doing, Kill, Signal};
+use crate::session::{End, Session};
+use crate::work::Work;
+
+/// A lease, or what the client is told instead.
+pub(crate) type Leased = Result<Lease, Box<ErrorReport>>;
+
+/// How long to wait before a node that can't be reached is tried again.
+const BREATH: Duration = Duration::from_millis(100);
+
+impl Session {
+    /// A connection for this target, as the session wants it.
+    pub(crate) async fn lease(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        now: Instant,
+    ) -> Result<Leased, End> {
+        let lease = match self.choose(target, &[]) {
+            Ok(pool) => pool.try_lease(),
+            Err(_) => None,
+        };
+        let mut lease = match lease {
+            Some(lease) => lease,
+            None => match Box::pin(self.wait(work, target, now)).await? {
+                Ok(lease) => lease,
+                refused => return Ok(refused),
+            },
+        };
+        if self.is_as_wanted(&mut lease) {
+            return Ok(Ok(lease));
+        }
+        match Box::pin(self.adopt(work, &mut lease)).await {
+            Ok(()) => Ok(Ok(lease)),
+            Err(report) => {
+                self.core.reclaim(lease);
+                Ok(Err(Box::new(report)))
+            }
+        }
+    }
+
+    /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
+    fn choose(&self, target: Target, avoid: &[NodeIndex]) -> Result<Rc<LocalPool>, NoNode> {
+        let shard = usize::from(target.shard.0);
+        let pools = &self.group.pools[shard];
+        let view = self.group.shared.clusters[shard].view();
+        let load = |node: NodeIndex| pools[usize::from(node.0)].load();
+        let mut turn = self.group.turn.get();
+        let settings = &self.group.shared.route;
+        let chosen = if avoid.is_empty() {
+            route::choose(&view, target.role, settings, &load, &mut turn)
+        } else {
+            let mut without = route::view::ClusterView::clone(&view);
+            for node in avoid {
+                without.nodes[usize::from(node.0)].up = false;
+            }
+            route::choose(&without, target.role, settings, &load, &mut turn)
+        };
+        self.group.turn.set(turn);
+        chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
+    }
+
+    /// Waits for a connection, or for a node to be there, up to the limits.
+    async fn wait(&mut self, work: &mut Work, target: Target, began: Instant) -> Result<Leased, End> {
+        self.cell.set_doing(Doing::Waiting, Instant::now());
+        let mut avoid = Vec::new();
+        let outcome = loop {
+            let pool = match self.choose(target, &avoid) {
+                Ok(pool) => pool,
+                Err(no_node) => match self.wait_for_node(work, target, no_node, began, &mut avoid).await? {
+                    Ok(()) => continue,
+                    Err(report) => break Err(report),
+                },
+            };
+            match self.queue(work, &pool).await? {
+                Ok(lease) => {
+                    PoolStats::add_time(&pool.stats.wait_time, began.elapsed());
+                    break Ok(lease);
+                }
+                Err(Refused::Told(report)) => break Err(report),
+                Err(Refused::Unreachable(report)) => {
+                    if began.elapsed() > self.patience(target) {
+                        break Err(report);
+                    }
+                    avoid.push(pool.shared.node.id.node);
+                }
+            }
+        };
+        self.cell.set_doing(Doing::Active, Instant::now());
+        Ok(outcome)
+    }
+
+    /// How long a request may wait for a node.
+    fn patience(&self, target: Target) -> Duration {
+        let queue = self.group.shared.pool.query_wait_timeout.unwrap_or(Duration::MAX);
+        match target.role {
+            TargetRole::Primary => self.core.context.directory.load().config.failover_wait.min(queue),
+            TargetRole::Replica => queue,
+        }
+    }
+
+    /// Waits in a pool's queue. Whatever disturbs the client disturbs this too.
+    async fn queue(&mut self, work: &mut Work, pool: &Rc<LocalPool>) -> Result<Result<Lease, Refused>, End> {
+        if let Some(lease) = pool.try_lease() {
+            return Ok(Ok(lease));
+        }
+        let mut queued = pool.queue(&self.cell.waiter);
+        let since = Instant::now();
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(granted) = queued.poll(cx) {
+                return Poll::Ready(Ok(Ok(granted)));
+            }
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                return Poll::Ready(Ok(Err(signal)));
+            }
+            // A client that vanishes leaves the queue; one that goes on talking is listened to as far as there is room.
+            if work.up.has_room() {
+                match work.up.poll_fill(cx, &mut self.client) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    Poll::Ready(Ok(_)) => cx.waker().wake_by_ref(),
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        });
+        let outcome = outcome.await;
+        drop(queued);
+        match outcome? {
+            Ok(Ok(lease)) => Ok(Ok(lease)),
+            Ok(Err(error)) if error.is_final() => Ok(Err(Refused::Told(Box::new(as_error(error.report()))))),
+            Ok(Err(error)) => Ok(Err(Refused::Unreachable(Box::new(as_error(error.report()))))),
+            Err(Signal::Cancel) => {
+                self.cell.clear_signal();
+                Ok(Err(Refused::Told(Box::new(canceled()))))
+            }
+            Err(Signal::WaitedTooLong) => {
+                self.cell.clear_signal();
+                let report = crate::full::report(&self.core, pool, since.elapsed()).await;
+                Ok(Err(Refused::Told(Box::new(report))))
+            }
+            Err(signal) => Err(ended_by(signal)),
+        }
+    }
+
+    /// There is no node for this target now: waits for a change of the cluster, up to the limit.
+    async fn wait_for_node(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        no_node: NoNode,
+        began: Instant,
+        avoid: &mut Vec<NodeIndex>,
+    ) -> Result<Result<(), Box<ErrorReport>>, End> {
+        let cluster = std::sync::Arc::clone(&self.group.shared.clusters[usize::from(target.shard.0)]);
+        let refusal = no_node.refusal(&cluster.config.name);
+        let code = SqlState::from_bytes(refusal.sqlstate.as_bytes()).unwrap_or(SqlState::CANNOT_CONNECT_NOW);
+        let mut report = ErrorReport::error(code, refusal.message);
+        report.detail = refusal.detail.map(Into::into);
+        report.hint = refusal.hint.map(Into::into);
+        // With `reads_on_primary: never` nobody said that reads wait for a replica to come back.
+        let left = self.patience(target).saturating_sub(began.elapsed());
+        if left.is_zero() || (target.role == TargetRole::Replica && avoid.is_empty() && known(&cluster)) {
+            return Ok(Err(Box::new(report)));
+        }
+        avoid.clear();
+        let mut changes = cluster.changes();
+        changes.mark_unchanged();
+        let change = async {
+            let _ = tokio::time::timeout(left.min(BREATH), changes.changed()).await;
+        };
+        let mut change = std::pin::pin!(change);
+        let disturbed = poll_fn(|cx| {
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                return Poll::Ready(Ok(Some(signal)));
+            }
+            if work.up.has_room()
+                && let Poll::Ready(read) = work.up.poll_fill(cx, &mut self.client)
+            {
+                match read {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Gone)),
+                    Ok(_) => cx.waker().wake_by_ref(),
+                }
+            }
+            change.as_mut().poll(cx).map(|()| Ok(None))
+        });
+        match disturbed.await? {
+            None => Ok(Ok(())),
+            Some(Signal::Cancel) => {
+                self.cell.clear_signal();
+                Ok(Err(Box::new(canceled())))
+            }
+            Some(Signal::WaitedTooLong) => {
+                self.cell.clear_signal();
+                Ok(Err(Box::new(report)))
+            }
+            Some(signal) => Err(ended_by(signal)),
+        }
+    }
+
+    /// Whether the connection has the settings that the session wants, and the client was told what it reports.
+    #[inline]
+    fn is_as_wanted(&self, lease: &mut Lease) -> bool {
+        Rc::ptr_eq(&lease.applied, &self.book.wanted) && Rc::ptr_eq(&lease.parameters, &self.book.told)
+    }
+
+    /// Makes the connection as the session wants it, and tells the client what has changed by that.
+    ///
+    /// # Errors
+    /// What the server says of a value that it doesn't take.
+    pub(crate) async fn adopt(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), ErrorReport> {
+        let commands = lease.applied.commands_to(&self.book.wanted);
+        if !commands.is_empty() {
+            match crate::reclaim::execute(lease, commands.as_bytes()).await {
+                Ok(done) => done?,
+                Err(error) => {
+                    lease.torn = true;
+                    let message =
+                        format!("the connection to server {} was lost", lease.handle.pool.node.name);
+                    return Err(ErrorReport::error(SqlState::CONNECTION_FAILURE, message)
+                        .with_detail(error.to_string()));
+                }
+            }
+        }
+        lease.applied = Rc::clone(&self.book.wanted);
+        lease.parameters = self.core.pools.intern_parameters(lease.parameters.as_ref().clone());
+        if !Rc::ptr_eq(&lease.parameters, &self.book.told) {
+            for (name, value) in lease.parameters.iter() {
+                if self.book.told.get(name) != Some(value) {
+                    encode::parameter_status(work.down.inject(), name, value).map_err(ErrorReport::from)?;
+                }
+            }
+            self.book.told = Rc::clone(&lease.parameters);
+            self.book.lex = crate::book::lex_settings(&self.book.told);
+        }
+        Ok(())
+    }
+}
+
+/// Why no connection was granted.
+enum Refused {
+    /// The client is told.
+    Told(Box<ErrorReport>),
+    /// The node can't be reached: another may.
+    Unreachable(Box<ErrorReport>),
+}
+
+/// Whether the role of every node that is up is known: then waiting for the first probe is no use.
+fn known(cluster: &backend::Cluster) -> bool {
+    let view = cluster.view();
+    view.nodes.iter().all(|node| !node.up || matches!(node.role, Some(NodeRole::Primary | NodeRole::Replica)))
+}
+
+fn canceled() -> ErrorReport {
+    ErrorReport::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+        .with_detail("It was waiting for a server connection.")
+}
+
+/// The session ends while its client waits.
+fn ended_by(signal: Signal) -> End {
+    let (code, message) = match signal {
+        Signal::Kill(Kill::TransactionTooLong) => (SqlState::QUERY_CANCELED, "transaction_timeout"),
+        Signal::Kill(Kill::QueryTooLong) => (SqlState::QUERY_CANCELED, "query_timeout"),
+        _ => (SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"),
+    };
+    ErrorReport::fatal(code, message).into()
+}
+
+/// What a server said at login is an error of the statement, not the end of the client.
+fn as_error(mut report: ErrorReport) -> ErrorReport {
+    report.severity = wire::Severity::Error;
+    report
+}

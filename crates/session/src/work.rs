@@ -1,0 +1,161 @@
+//! What a session needs while it is busy: buffers and the queue of answers. Lent by its core, given back when idle.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sql::facts::Facts;
+
+use crate::expect::{Expectations, StatementName, Text};
+use crate::pipe::Pipe;
+
+/// What a session needs while it is busy.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// Client to server.
+    pub(crate) up: Pipe,
+    /// Server to client.
+    pub(crate) down: Pipe,
+    /// Bytes of a message from the client that pass unseen.
+    pub(crate) up_left: Left,
+    /// Bytes of a message from the server that pass, or are dropped, unseen.
+    pub(crate) down_left: Left,
+    /// What the server owes.
+    pub(crate) expects: Expectations,
+    /// A COPY that is going on.
+    pub(crate) copy: Copy,
+    /// Since the last ReadyForQuery the server has reported an error.
+    pub(crate) failed: bool,
+    /// Our own error was told to the client in the extended protocol: its messages are skipped up to its Sync.
+    pub(crate) skipping: bool,
+    /// What was sent since the last ReadyForQuery and has effects on the session.
+    pub(crate) effects: Vec<Arc<Facts>>,
+    /// What was sent since the last ReadyForQuery might have been committed.
+    pub(crate) may_commit: bool,
+    /// What was found out of the messages that are in hand and not yet sent on.
+    pub(crate) planned: VecDeque<Planned>,
+    /// Portals of statements that pgweir answers itself.
+    pub(crate) own_portals: Vec<(Box<[u8]>, Rc<Text>)>,
+    /// A read on a replica that can still be run again on the primary.
+    pub(crate) retry: Retry,
+}
+
+/// The rest of a message that is longer than what was read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// So many bytes pass.
+    Pass(usize),
+    /// So many bytes are dropped.
+    Drop(usize),
+}
+
+impl Left {
+    pub(crate) const NONE: Self = Self::Pass(0);
+
+    #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        matches!(self, Self::Pass(0) | Self::Drop(0))
+    }
+
+    /// Lets go what has come of it; false if nothing was left of a message.
+    #[inline]
+    pub(crate) fn advance(&mut self, pipe: &mut Pipe) -> bool {
+        let (Self::Pass(left) | Self::Drop(left)) = *self;
+        let here = left.min(pipe.pending().len());
+        if here == 0 {
+            return false;
+        }
+        match self {
+            Self::Pass(_) => {
+                pipe.approve(here);
+                *self = Self::Pass(left - here);
+            }
+            Self::Drop(_) => {
+                pipe.skip(here);
+                *self = Self::Drop(left - here);
+            }
+        }
+        true
+    }
+}
+
+/// What `plan` found out of a message, for whoever sends it on its way.
+#[derive(Debug)]
+pub(crate) enum Planned {
+    /// A Query.
+    Query(Arc<Facts>),
+    /// A Parse.
+    Parse { name: StatementName, text: Rc<Text> },
+}
+
+/// A COPY that is going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// None.
+    No,
+    /// From the client: CopyData, CopyDone and CopyFail pass; Sync and Flush don't count.
+    In,
+    /// To the client.
+    Out,
+}
+
+/// Whether the request may be run again on the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// No: it is not a read that was split off, or something was passed to the client.
+    No,
+    /// Yes, as long as nothing was passed on; the request is held.
+    Possible,
+    /// The replica has refused it (`learn`) or had to cancel it: its answers are dropped up to ReadyForQuery.
+    Wanted { learn: bool },
+}
+
+impl Work {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self {
+            up: Pipe::new(),
+            down: Pipe::new(),
+            up_left: Left::NONE,
+            down_left: Left::NONE,
+            expects: Expectations::default(),
+            copy: Copy::No,
+            failed: false,
+            skipping: false,
+            effects: Vec::new(),
+            may_commit: false,
+            planned: VecDeque::new(),
+            own_portals: Vec::new(),
+            retry: Retry::No,
+        })
+    }
+
+    /// Whether the session has nothing in hand at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.up.is_empty()
+            && self.down.is_empty()
+            && self.expects.is_empty()
+            && self.up_left.is_none()
+            && !self.skipping
+    }
+
+    pub(crate) fn recycle(&mut self) {
+        self.up.recycle();
+        self.down.recycle();
+        self.reset_request();
+        self.skipping = false;
+    }
+
+    /// Forgets what belongs to one server connection.
+    pub(crate) fn reset_request(&mut self) {
+        self.up_left = Left::NONE;
+        self.down_left = Left::NONE;
+        self.expects.clear();
+        self.copy = Copy::No;
+        self.failed = false;
+        self.effects.clear();
+        self.may_commit = false;
+        self.planned.clear();
+        self.own_portals.clear();
+        self.retry = Retry::No;
+    }
+}
