@@ -148,7 +148,9 @@ impl<'a> Lexer<'a> {
     fn skip_blanks(&mut self) -> Result<bool, usize> {
         loop {
             let Some(&byte) = self.text.get(self.at) else { return Ok(false) };
-            if is(byte, SPACE) {
+            if is(byte, IDENTIFIER) {
+                return Ok(true);
+            } else if is(byte, SPACE) {
                 self.at += 1;
             } else if byte == b'-' && self.peek(1) == b'-' {
                 self.skip_line();
@@ -192,28 +194,34 @@ impl<'a> Lexer<'a> {
     #[inline]
     fn word_or_prefixed(&mut self, start: usize, first: u8) -> Token {
         // A letter followed at once by a quote makes another kind of string of it.
-        match (first, self.peek(1)) {
-            (b'e' | b'E', b'\'') => return self.string(start, start + 1, true, TokenKind::String),
-            (b'b' | b'B' | b'x' | b'X', b'\'') => {
-                return self.string(start, start + 1, false, TokenKind::Bits);
-            }
-            (b'n' | b'N', b'\'') => {
-                return self.string(start, start + 1, !self.conforming, TokenKind::National);
-            }
-            (b'u' | b'U', b'&') => match self.peek(2) {
-                b'\'' => return self.unicode_string(start),
-                b'"' => {
-                    let token = self.quoted(start, start + 2, TokenKind::UnicodeQuoted);
-                    return self.with_uescape(token);
-                }
-                _ => {}
-            },
-            _ => {}
+        let second = self.peek(1);
+        if matches!(second, b'\'' | b'&')
+            && let Some(token) = self.prefixed(start, first, second)
+        {
+            return token;
         }
         let rest = &self.text[start..];
         let length = rest.iter().position(|&byte| !is(byte, IDENTIFIER)).unwrap_or(rest.len());
         self.at = start + length;
         self.token(TokenKind::Word, start)
+    }
+
+    /// The string or identifier that begins with this prefix, if it is one.
+    fn prefixed(&mut self, start: usize, first: u8, second: u8) -> Option<Token> {
+        Some(match (first, second) {
+            (b'e' | b'E', b'\'') => self.string(start, start + 1, true, TokenKind::String),
+            (b'b' | b'B' | b'x' | b'X', b'\'') => self.string(start, start + 1, false, TokenKind::Bits),
+            (b'n' | b'N', b'\'') => self.string(start, start + 1, !self.conforming, TokenKind::National),
+            (b'u' | b'U', b'&') => match self.peek(2) {
+                b'\'' => self.unicode_string(start),
+                b'"' => {
+                    let token = self.quoted(start, start + 2, TokenKind::UnicodeQuoted);
+                    self.with_uescape(token)
+                }
+                _ => return None,
+            },
+            _ => return None,
+        })
     }
 
     fn colon(&mut self, start: usize) -> Token {

@@ -4,20 +4,20 @@ use pgweir_sql::facts::{Access, Because, Effect, Keys, Kind, Statement, Value};
 use pgweir_sql::{Analyzer, LexSettings, literal_text};
 
 /// The only statement of this text, analyzed afresh.
-pub fn one(sql: &str) -> Statement {
+pub(crate) fn one(sql: &str) -> Statement {
     let mut statements = all(sql);
     assert_eq!(statements.len(), 1, "{sql}: {statements:?}");
     statements.remove(0)
 }
 
 /// All statements of this text, analyzed afresh.
-pub fn all(sql: &str) -> Vec<Statement> {
+pub(crate) fn all(sql: &str) -> Vec<Statement> {
     let mut analyzer = Analyzer::new(1);
     analyzer.analyze(sql.as_bytes(), LexSettings::default()).facts.statements.clone()
 }
 
 /// `Kind access because`, the last in short.
-pub fn summary(statement: &Statement) -> String {
+pub(crate) fn summary(statement: &Statement) -> String {
     let kind = match statement.kind {
         Kind::Begin(begin) => format!(
             "Begin{}{}",
@@ -48,7 +48,7 @@ pub fn summary(statement: &Statement) -> String {
 }
 
 /// Relations, a written one with `!`, and `…` if there may be more.
-pub fn relations(statement: &Statement) -> String {
+pub(crate) fn relations(statement: &Statement) -> String {
     let mut names: Vec<String> = statement
         .relations
         .iter()
@@ -64,7 +64,7 @@ pub fn relations(statement: &Statement) -> String {
 }
 
 /// Effects, in short.
-pub fn effects(statement: &Statement) -> String {
+pub(crate) fn effects(statement: &Statement) -> String {
     let text = |effect: &Effect| match effect {
         Effect::Set { name, value, raw: false } => format!("{name}=<{value}>"),
         Effect::Set { name, value, raw: true } => format!("{name}=raw<{value}>"),
@@ -81,7 +81,7 @@ pub fn effects(statement: &Statement) -> String {
 }
 
 /// Keys with their values read from the text: `t.a=1 t.b=$2`, or `(a b) [1 $1] [? 'x']`. Sorted.
-pub fn keys(sql: &str) -> String {
+pub(crate) fn keys(sql: &str) -> String {
     let settings = LexSettings::default();
     let mut analyzer = Analyzer::new(1);
     let analysis = analyzer.analyze(sql.as_bytes(), settings);
