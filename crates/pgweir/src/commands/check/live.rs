@@ -4,8 +4,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use config::{Cluster, Config, Node, NodeRole, Placement, Secret, StoredPassword, TlsMode};
-use tokio_postgres::{NoTls, Row};
+use backend::connect::ServerTarget;
+use config::{Cluster, Config, Node, NodeRole, Placement, Secret, StoredPassword};
+
+mod ask;
 
 /// For one node, from connecting to its last answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -73,22 +75,12 @@ async fn ask_all(config: &Config, out: &mut dyn Write) -> anyhow::Result<Vec<Str
 }
 
 async fn ask(config: &Config, cluster: &Cluster, node: &Node) -> anyhow::Result<Facts> {
-    if cluster.tls.mode > TlsMode::Prefer {
-        bail!("it wants TLS, with which --live can't ask yet");
-    }
     let (user, password) =
         control(config, cluster).context("nobody may ask: the cluster has no control user")?;
-    let mut login = tokio_postgres::Config::new();
-    login.host(&node.host).port(node.port).user(user).dbname(database(config, cluster));
-    login.application_name("pgweir check");
-    if let Some(password) = password {
-        login.password(password.reveal());
-    }
-    let (client, connection) = login.connect(NoTls).await?;
-    // It ends with its client; what breaks it fails the question below.
-    drop(tokio::spawn(connection));
-    let row = client.query_one(QUESTION, &[]).await?;
-    Ok(facts(&row)?)
+    let target = ServerTarget::from_config(cluster, node)?;
+    let password = password.map(Secret::reveal);
+    let row = ask::ask(&target, user, password, database(config, cluster), LIMIT, QUESTION).await?;
+    facts(&row).context("the server's answer has another form than that of Postgres")
 }
 
 /// The cluster's control user, or the first user whose password is known.
@@ -118,14 +110,15 @@ fn database<'a>(config: &'a Config, cluster: &'a Cluster) -> &'a str {
     cluster.dbname.as_deref().or(named).unwrap_or("postgres")
 }
 
-fn facts(row: &Row) -> Result<Facts, tokio_postgres::Error> {
-    Ok(Facts {
-        role: if row.try_get(0)? { NodeRole::Replica } else { NodeRole::Primary },
-        version: row.try_get(1)?,
-        max_connections: row.try_get(2)?,
-        reserved: row.try_get(3)?,
-        monitors: row.try_get(4)?,
-        in_use: row.try_get(5)?,
+fn facts(row: &[String]) -> Option<Facts> {
+    let [recovery, version, max_connections, reserved, monitors, in_use] = row else { return None };
+    Some(Facts {
+        role: if recovery == "t" { NodeRole::Replica } else { NodeRole::Primary },
+        version: version.clone(),
+        max_connections: max_connections.parse().ok()?,
+        reserved: reserved.parse().ok()?,
+        monitors: monitors == "t",
+        in_use: in_use.parse().ok()?,
     })
 }
 
