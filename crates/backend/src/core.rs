@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::local::LocalPool;
 use crate::settings::{Interned, Parameters, Settings};
 use crate::shared::{Group, SharedPool};
-use crate::statement::Statements;
+use crate::statement::{Proven, Statements};
 
 /// What is run on another core.
 pub type Task = Box<dyn FnOnce(&Rc<CorePools>) + Send>;
@@ -61,6 +61,8 @@ pub struct LocalGroup {
     pub pools: Vec<Vec<Rc<LocalPool>>>,
     /// What servers report of themselves once these settings are applied, for logins to come.
     pub welcomes: RefCell<HashMap<Rc<Settings>, Rc<Parameters>>>,
+    /// Statements that servers of this group are known to take.
+    pub proven: Rc<Proven>,
     /// `round_robin`'s turn, and the breaker of ties.
     pub turn: Cell<u32>,
 }
@@ -102,6 +104,7 @@ impl CorePools {
             shared: Arc::clone(shared),
             pools: pools.collect(),
             welcomes: RefCell::default(),
+            proven: Rc::default(),
             turn: Cell::new(0),
         });
         self.groups.borrow_mut().insert(shared.id, Rc::clone(&group));

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod cluster;
 pub mod connect;
+pub mod control;
 pub mod core;
 pub mod directory;
 pub mod lease;

@@ -1,8 +1,12 @@
 //! Prepared statements by content: one text, prepared once on a server whoever uses it.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::settings::Settings;
 
 /// A statement as a client's Parse described it.
 #[derive(Debug)]
@@ -110,6 +114,30 @@ impl PreparedSet {
     /// None.
     pub fn is_empty(&self) -> bool {
         self.used.is_empty()
+    }
+}
+
+/// Statements (`Statement::id`) that a server has prepared under some settings: a Parse of one needs no server to be
+/// answered.
+#[derive(Debug, Default)]
+pub struct Proven(RefCell<HashSet<(u64, Rc<Settings>)>>);
+
+/// So many are remembered.
+const PROVEN: usize = 10_000;
+
+impl Proven {
+    /// A server has prepared this statement under these settings.
+    pub fn note(&self, statement: u64, settings: &Rc<Settings>) {
+        let mut proven = self.0.borrow_mut();
+        if proven.len() >= PROVEN {
+            proven.clear();
+        }
+        proven.insert((statement, Rc::clone(settings)));
+    }
+
+    /// Whether a server has.
+    pub fn contains(&self, statement: u64, settings: &Rc<Settings>) -> bool {
+        self.0.borrow().contains(&(statement, Rc::clone(settings)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use backend::statement::Proven;
 use backend::{Parameters, Server, Setting, Settings, SharedPool};
 use config::PoolMode;
 use route::{Reason, SessionRouting, Target, TargetRole};
@@ -19,6 +20,8 @@ use crate::work::Work;
 /// What a session remembers between its requests.
 #[derive(Debug)]
 pub(crate) struct Book {
+    /// Statements that its servers are known to take.
+    pub(crate) proven: Rc<Proven>,
     /// How its pool is shared.
     pub(crate) mode: PoolMode,
     /// What it has said that routes its statements; without what belongs to a transaction.

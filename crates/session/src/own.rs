@@ -316,14 +316,16 @@ fn portal(work: &Work, name: &[u8]) -> Option<Rc<Text>> {
 /// What concerns the transaction alone is answered without a server: BEGIN, and all that comes before it is sent;
 /// Sync with nothing before it. True if the request was answered.
 pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request: Request) -> bool {
+    if let Request::Pipeline { total, synced: true } = request
+        && session.book.begun.is_none()
+        && only_known_parses(session, work, total)
+    {
+        answer_parses(session, work, total);
+        return true;
+    }
     let book = &mut session.book;
     let total = match request {
         Request::Single { total } => total,
-        Request::Pipeline { total: 5, synced: true } => {
-            work.up.skip(5);
-            encode::ready_for_query(work.down.inject(), book.status_without_server());
-            return true;
-        }
         _ if book.begun.as_ref().is_some_and(|begun| begun.failed) => {
             let report = in_failed_transaction(book);
             session.answer_with_error(work, request, &report);
@@ -378,6 +380,43 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
     encode::command_complete(out, command);
     encode::ready_for_query(out, book.status_without_server());
     true
+}
+
+/// Whether a pipeline does nothing (a Sync alone), or nothing but prepare statements, under new names, that a server has prepared before under
+/// the same settings. It is answered at once: a client that prepares what it may need later doesn't wait for a
+/// connection, and the statement is prepared on a server when it is first used there.
+fn only_known_parses(session: &Session, work: &Work, total: usize) -> bool {
+    let mut rest = &work.up.pending()[..total];
+    let mut planned = work.planned.iter();
+    while let Ok(Some(head)) = frame::peek(rest, frame::MAX_BODY) {
+        match head.tag {
+            tag::SYNC => {}
+            tag::PARSE => {
+                let Some(Planned::Parse { name, text }) = planned.next() else { return false };
+                let twice =
+                    work.planned.iter().filter(|p| matches!(p, Planned::Parse { name: n, .. } if n == name));
+                let new = !name.is_empty() && !session.book.names.contains_key(name) && twice.count() == 1;
+                if !new || !session.book.proven.contains(text.statement.id, &session.book.wanted) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+        rest = &rest[head.total..];
+    }
+    true
+}
+
+fn answer_parses(session: &mut Session, work: &mut Work, total: usize) {
+    work.up.skip(total);
+    let status = session.book.status_without_server();
+    for planned in work.planned.drain(..) {
+        if let Planned::Parse { name, text } = planned {
+            session.book.names.insert(name, text);
+            encode::parse_complete(work.down.inject());
+        }
+    }
+    encode::ready_for_query(work.down.inject(), status);
 }
 
 /// DEALLOCATE of what pgweir keeps for the session; `None`: it isn't about that.

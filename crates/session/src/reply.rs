@@ -102,8 +102,11 @@ impl Book {
             return Ok(false);
         }
         let keep = match (tag, work.expects.front()) {
-            (tag::PARSE_COMPLETE, Some(Expect::Parse { name, .. })) => {
+            (tag::PARSE_COMPLETE, Some(Expect::Parse { name, text, unnamed })) => {
                 let visible = name.is_some();
+                if !unnamed && server.status == TransactionStatus::Idle {
+                    self.proven.note(text.statement.id, &self.wanted);
+                }
                 work.expects.pop();
                 visible
             }

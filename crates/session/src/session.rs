@@ -33,7 +33,6 @@ pub(crate) struct Session {
     pub(crate) max_message: usize,
     /// Keep their places for as long as the session lives.
     pub(crate) seat: Seat,
-    #[expect(dead_code, reason = "held for its Drop")]
     pub(crate) placement: Placement,
 }
 
@@ -349,6 +348,7 @@ impl Session {
         self.group = self.core.pools.group(&group);
         self.placement = group.place_on(self.core.pools.core);
         self.book.mode = group.pool.mode;
+        self.book.proven = Rc::clone(&self.group.proven);
         self.cell.set_limits(&group.pool);
         Ok(())
     }

@@ -102,6 +102,7 @@ fn open_book(
     let settings = Settings::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())));
     let wanted = core.pools.intern_settings(settings);
     Ok(Book {
+        proven: Rc::clone(&group.proven),
         mode: shared.pool.mode,
         routing,
         startup: Rc::clone(&wanted),

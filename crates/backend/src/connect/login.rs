@@ -71,6 +71,11 @@ impl Login {
         self.keys().shown = Some(keys);
     }
 
+    /// Whether there is something to answer a server with that asks for a password.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.password.is_some() || self.md5.is_some() || self.keys().shown.is_some()
+    }
+
     pub(super) fn startup_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         let own = [("user", &*self.user), ("database", &*self.database)];
         own.into_iter().chain(self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())))

@@ -1,0 +1,82 @@
+//! Watches every server: is it up, and is it a primary or a replica? Publishes what it finds to the clusters' views.
+//!
+//! Each node has a task of its own and at most one control connection, which counts towards no pool and no node's
+//! budget: a node whose budget is used up must still be probed. So a server's `max_connections` needs one more for
+//! each pgweir than `server_connections` says (two for a moment, while a broken one is replaced).
+//!
+//! All of it belongs on the slow runtime, never on a core that relays.
+
+mod connection;
+mod credentials;
+mod greeted;
+mod node;
+mod probe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Health;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cluster::Cluster;
+use crate::connect::Login;
+use crate::directory::Directory;
+use node::Watcher;
+use probe::Prober;
+
+/// The tasks that probe one directory's nodes. They stop when it is dropped; what they have found stays.
+#[derive(Debug)]
+pub struct Watch {
+    _tasks: JoinSet<()>,
+    /// How many nodes wait for the end of their first probe.
+    unprobed: watch::Receiver<usize>,
+}
+
+/// Begins to probe all nodes of all clusters, each at once and from then on every `health.interval`; sooner when
+/// traffic has seen an error there, while the node fails, and while its cluster hasn't exactly one primary that is up.
+///
+/// After a reload the new directory gets a watch of its own, in place of the old one: clusters that were carried over
+/// keep what is known of them.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn watch(directory: Arc<Directory>) -> Watch {
+    let count = directory.clusters().iter().map(|cluster| cluster.nodes.len()).sum();
+    let (first_probes, unprobed) = watch::channel(count);
+    let first_probes = Arc::new(first_probes);
+    let health = &directory.config.health;
+    let mut tasks = JoinSet::new();
+    for cluster in directory.clusters() {
+        let login = credentials::control_login(&directory.config, cluster);
+        warn_without_password(cluster, &login);
+        for node in &cluster.nodes {
+            let prober = Prober::new(node.target.clone(), login.clone(), health.timeout);
+            let watcher = Watcher::new(Arc::clone(cluster), Arc::clone(node), Health::clone(health), prober);
+            let first_probes = Arc::clone(&first_probes);
+            tasks.spawn(watcher.run(move || first_probes.send_modify(|left| *left -= 1)));
+        }
+    }
+    Watch { _tasks: tasks, unprobed }
+}
+
+impl Watch {
+    /// Waits until every node has been probed once, whatever came of it, but no longer than `deadline`. False: some
+    /// hasn't.
+    pub async fn first_round(&self, deadline: Duration) -> bool {
+        let mut unprobed = self.unprobed.clone();
+        let all = unprobed.wait_for(|left| *left == 0);
+        tokio::time::timeout(deadline, all).await.is_ok_and(|done| done.is_ok())
+    }
+}
+
+fn warn_without_password(cluster: &Cluster, login: &Login) {
+    if cluster.config.control.is_none() && !login.has_secret() {
+        tracing::warn!(
+            cluster = cluster.config.name,
+            user = &*login.user,
+            "no password is known for probes: where the server asks for one, roles can't be found; set control: \
+             {{user, password}} of the cluster, or role of each of its nodes"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! One probe of one node, and what it tells.
+
+use std::time::Duration;
+
+use config::NodeRole;
+use deadpool::managed::{Object, PoolError};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::connection::{Connector, ControlPool};
+use crate::connect::{ConnectError, Login, ServerTarget};
+
+/// Schema and all: a search_path of the database must not put another function in its place.
+const QUESTION: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
+/// Probes one node.
+#[derive(Debug)]
+pub(super) struct Prober {
+    pool: ControlPool,
+    timeout: Duration,
+}
+
+/// Why a probe found no role.
+#[derive(Debug, Error)]
+pub(super) enum ProbeError {
+    /// No connection.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// The query failed, or the connection while it ran.
+    #[error("{}", in_full(.0))]
+    Query(#[from] tokio_postgres::Error),
+    /// Connected, and no answer.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// An answer to something else.
+    #[error("the answer to {QUESTION} is neither t nor f")]
+    Answer,
+    /// The pool of control connections gave none.
+    #[error("no control connection: {0}")]
+    Pool(String),
+}
+
+impl Prober {
+    /// Connects at the first probe. `timeout`: of a probe, connecting included.
+    pub(super) fn new(target: ServerTarget, login: Login, timeout: Duration) -> Self {
+        let builder = ControlPool::builder(Connector { target, login }).max_size(1);
+        // A builder fails only where a time limit is set without a runtime.
+        let pool = builder.build().unwrap_or_else(|error| unreachable!("{error}"));
+        Prober { pool, timeout }
+    }
+
+    /// Asks the node what it is.
+    pub(super) async fn probe(&self) -> Result<NodeRole, ProbeError> {
+        let end = Instant::now() + self.timeout;
+        // Connecting has the same limit of its own, and says what it was about when it is reached.
+        let client = self.pool.get().await.map_err(ProbeError::from_pool)?;
+        let answer = timeout_at(end, ask(&client)).await.unwrap_or(Err(ProbeError::Timeout(self.timeout)));
+        if answer.is_err() {
+            // Its state is in doubt: an answer may still be on its way.
+            drop(Object::take(client));
+        }
+        answer
+    }
+}
+
+async fn ask(client: &Client) -> Result<NodeRole, ProbeError> {
+    let messages = client.simple_query(QUESTION).await?;
+    let answer = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
+        _ => None,
+    });
+    match answer {
+        Some("f") => Ok(NodeRole::Primary),
+        Some("t") => Ok(NodeRole::Replica),
+        _ => Err(ProbeError::Answer),
+    }
+}
+
+impl ProbeError {
+    fn from_pool(error: PoolError<ProbeError>) -> Self {
+        match error {
+            PoolError::Backend(error) => error,
+            other => ProbeError::Pool(other.to_string()),
+        }
+    }
+
+    /// The server is there and takes part, only not for us: it refuses our login, wants a password that we haven't, or
+    /// has all its connections in use. That doesn't make the node a sick one; its role stays unseen.
+    pub(super) fn shows_life(&self) -> bool {
+        match self {
+            ProbeError::Connect(ConnectError::Refused(report)) => {
+                matches!(report.code.class(), "28" | "3D" | "53") || report.code.as_str() == "42501"
+            }
+            ProbeError::Connect(ConnectError::NoCredential { .. }) => true,
+            ProbeError::Connect(_)
+            | ProbeError::Query(_)
+            | ProbeError::Timeout(_)
+            | ProbeError::Answer
+            | ProbeError::Pool(_) => false,
+        }
+    }
+
+    /// Somebody has to change the login.
+    pub(super) fn is_about_the_login(&self) -> bool {
+        matches!(self, ProbeError::Connect(error) if error.is_final())
+    }
+}
+
+/// An error and its causes that it doesn't say itself.
+fn in_full(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{ErrorReport, SqlState};
+
+    use super::*;
+
+    fn refused(code: &str) -> ProbeError {
+        let report = ErrorReport::fatal(SqlState::from_bytes(code.as_bytes()).unwrap(), "no");
+        ConnectError::Refused(Box::new(report)).into()
+    }
+
+    #[test]
+    fn a_refused_login_is_not_a_sick_node_and_a_server_that_starts_is_not_up() {
+        for code in ["28P01", "28000", "3D000", "53300", "42501"] {
+            assert!(refused(code).shows_life(), "{code}");
+        }
+        for code in ["57P03", "57P01", "XX000", "58000"] {
+            assert!(!refused(code).shows_life(), "{code}");
+        }
+        assert!(!ProbeError::Timeout(Duration::from_secs(2)).shows_life());
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let unreachable = ConnectError::Unreachable { address: "x".to_owned(), source: refused };
+        assert!(!ProbeError::from(unreachable).shows_life());
+    }
+}
