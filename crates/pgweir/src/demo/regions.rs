@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use localpg::Cluster;
+use localpg::{Cluster, Node};
 
 use crate::demo::stop::Stop;
 use crate::demo::{PASSWORD, USER, data};
@@ -21,11 +21,17 @@ impl Regions {
         [("us", &self.us), ("eu", &self.eu)]
     }
 
-    /// The port of the node of this name.
-    pub(super) fn port_of(&self, node: &str) -> Option<u16> {
-        let nodes = self.each().into_iter().flat_map(|(_, cluster)| cluster.nodes());
-        nodes.into_iter().find(|candidate| candidate.name() == node).map(localpg::Node::port)
+    /// The region of the node of this name, and whether it is `primary` or `replica` there.
+    pub(super) fn find(&self, name: &str) -> Option<(&'static str, &'static str, &Node)> {
+        self.each().into_iter().find_map(|(region, cluster)| {
+            let node = cluster.nodes().iter().find(|node| node.name() == name)?;
+            Some((region, role(cluster, node), node))
+        })
     }
+}
+
+fn role(cluster: &Cluster, node: &Node) -> &'static str {
+    if node.index() == cluster.primary().index() { "primary" } else { "replica" }
 }
 
 /// Starts both and loads their data; `None` if somebody wished to stop in between.
@@ -44,8 +50,7 @@ pub(super) async fn start(stop: &mut Stop, out: &mut dyn Write) -> anyhow::Resul
     writeln!(out, "    {:.1} s", begun.elapsed().as_secs_f32())?;
     for (name, cluster) in regions.each() {
         for node in cluster.nodes() {
-            let role = if node.index() == 0 { "primary" } else { "replica" };
-            writeln!(out, "    {name}: {} on port {} ({role})", node.name(), node.port())?;
+            writeln!(out, "    {name}: {} on port {} ({})", node.name(), node.port(), role(cluster, node))?;
         }
     }
     load(regions, stop, out).await

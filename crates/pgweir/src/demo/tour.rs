@@ -51,7 +51,7 @@ pub(super) async fn run(
         let answer = ask(session, &step).await;
         let route = if answer.is_ok() { Some(route_of(session).await?) } else { None };
         show(&step, &answer, route.as_ref(), out)?;
-        if let Err(wrong) = verify(&step, &answer, route.as_ref()) {
+        if let Err(wrong) = verify(regions, &step, &answer, route.as_ref()) {
             failures.push(format!("{}: {}: {wrong}", step.title, step.sql));
         }
     }
@@ -169,7 +169,7 @@ fn show_error(error: &tokio_postgres::Error, out: &mut dyn Write) -> anyhow::Res
 }
 
 /// Whether it went as the step expects; if not, how.
-fn verify(step: &Step, answer: &Answer, route: Option<&Route>) -> Result<(), String> {
+fn verify(regions: &Regions, step: &Step, answer: &Answer, route: Option<&Route>) -> Result<(), String> {
     match (step.expect, answer, route) {
         (Expect::Refused { sqlstate }, Err(error), _) => verify_refusal(error, sqlstate),
         (Expect::Refused { .. }, Ok(_), _) => Err("it was answered".to_owned()),
@@ -177,9 +177,9 @@ fn verify(step: &Step, answer: &Answer, route: Option<&Route>) -> Result<(), Str
         (Expect::Success, Ok(_), _) => Ok(()),
         (Expect::Answer { .. }, Ok(_), None) => Err("nobody knows where it went".to_owned()),
         (Expect::Answer { region, role, value }, Ok(got), Some(route)) => {
-            let at_home = route.node.strip_prefix(region).is_some_and(|rest| rest.starts_with('-'));
-            if !at_home || route.role != role {
-                return Err(format!("{} ({}) answered, not a {role} of {region}", route.node, route.role));
+            let found = regions.find(&route.node).map(|(region, role, _)| (region, role));
+            if found != Some((region, role)) || route.role != role {
+                return Err(format!("{} (as {}) answered, not a {role} of {region}", route.node, route.role));
             }
             if step.database == "saas" && route.shard != region {
                 return Err(format!("it went to shard {}, not {region}", route.shard));
@@ -217,7 +217,8 @@ async fn spread(
     for _ in 0..SPREAD_OVER {
         let port = first_value(shop, "SELECT inet_server_port() FROM products LIMIT 1").await?;
         let route = route_of(shop).await?;
-        if port.as_deref().and_then(|port| port.parse().ok()) != regions.port_of(&route.node) {
+        let said = regions.find(&route.node).map(|(_, _, node)| node.port().to_string());
+        if port != said {
             failures.push(format!("{} is said to have answered, but port {port:?} did", route.node));
         }
         nodes.insert(route.node);
