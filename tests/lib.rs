@@ -1,1 +1,7 @@
 //! What the end-to-end tests share.
+
+mod cases;
+mod eventually;
+
+pub use cases::{Cases, Outcome};
+pub use eventually::eventually;
