@@ -22,7 +22,7 @@ const HTTP_PORT: u16 = 9632;
 /// `pgweir run` in front of the regions. Dropping it kills it.
 pub(super) struct Proxy {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     port: u16,
     http_port: Option<u16>,
 }
@@ -30,15 +30,15 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Writes the configuration and starts this same binary with it, on `wanted_port` if nobody else has it.
     pub(super) fn start(regions: &Regions, wanted_port: u16) -> anyhow::Result<Proxy> {
-        let folder =
-            tempfile::Builder::new().prefix("pgweir-demo-").tempdir().context("a temporary folder")?;
+        // Removed together with the cluster, even if this process is killed: by the next one on this machine.
+        let folder = regions.us.folder().to_owned();
         let port = free_port(wanted_port).context("there is no free port")?;
         let http_port = free_port(HTTP_PORT);
-        let config = folder.path().join("pgweir.yaml");
+        let config = folder.join("pgweir.yaml");
         write_private(&config, &configuration(regions, port, http_port)?)?;
-        let log = OpenOptions::new().create(true).append(true).open(log_path(folder.path()))?;
-        let program = std::env::current_exe().context("where this program is")?;
-        let child = Command::new(program)
+        let log = OpenOptions::new().create(true).append(true).open(log_path(&folder))?;
+        let child = this_program()
+            .context("where this program is")?
             .args(["run", "-c"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -60,7 +60,7 @@ impl Proxy {
     }
 
     pub(super) fn config_path(&self) -> PathBuf {
-        self.folder.path().join("pgweir.yaml")
+        self.folder.join("pgweir.yaml")
     }
 
     /// Completes with the reason when it ends although nobody asked for it.
@@ -73,7 +73,7 @@ impl Proxy {
 
     /// The last lines of its log.
     pub(super) fn log_tail(&self) -> String {
-        let log = std::fs::read(log_path(self.folder.path())).unwrap_or_default();
+        let log = std::fs::read(log_path(&self.folder)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         format!("pgweir's log ends with:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
@@ -90,6 +90,21 @@ impl Proxy {
             let _ = self.child.kill().await;
         }
     }
+}
+
+/// This program, told by the kernel to stop when we are killed (where util-linux' setpriv can arrange that). Call it
+/// from the thread that lives as long as the process.
+fn this_program() -> std::io::Result<Command> {
+    let program = std::env::current_exe()?;
+    let death_signal = ["--pdeathsig", "TERM", "--"];
+    let mut probe = std::process::Command::new("setpriv");
+    let probe = probe.args(death_signal).arg("true").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if probe.is_ok_and(|status| status.success()) {
+        let mut command = Command::new("setpriv");
+        command.args(death_signal).arg(program);
+        return Ok(command);
+    }
+    Ok(Command::new(program))
 }
 
 fn log_path(folder: &Path) -> PathBuf {
