@@ -179,15 +179,15 @@ impl Book {
                 "the names of a Bind message are too long",
             ));
         };
-        let (portal, statement) = (StatementName::from(names.portal), StatementName::from(names.statement));
         let values_offset = names.values_offset;
-        let known =
-            if statement.is_empty() { self.unnamed.clone() } else { self.names.get(&statement).cloned() };
-        let Some(text) = known else {
-            self.refuse_extended(work, head, no_statement(&statement));
+        let unnamed = names.statement.is_empty();
+        let Some(text) = self.text(names.statement) else {
+            let report = no_statement(names.statement);
+            self.refuse_extended(work, head, report);
             return Ok(());
         };
         if own::is_own(&text.facts) {
+            let portal = StatementName::from(names.portal);
             drop_message(work, head);
             let mut bytes = Vec::new();
             encode::bind_complete(&mut bytes);
@@ -203,25 +203,22 @@ impl Book {
         }
         Self::note_sent(work, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
-        if statement.is_empty() {
-            if server.unnamed != Some(text.statement.id) {
-                server.unnamed = Some(text.statement.id);
-                write_parse(work, b"", &text)?;
-                work.expects.push(Expect::Parse { text, name: None, unnamed: true });
-            }
+        if unnamed {
+            need_unnamed(work, server, text)?;
             work.expects.push(Expect::Bind);
             pass(work, head);
             return Ok(());
         }
-        let server_name = Rc::clone(&text);
         if !server.prepared.touch(text.statement.id) {
-            prepare(work, server, text, None)?;
+            prepare(work, server, Rc::clone(&text), None)?;
         }
         work.expects.push(Expect::Bind);
-        let server_name = server_name.statement.server_name.as_bytes();
-        encode::bind_head(work.up.inject(), &portal, server_name, head.total, values_offset)
-            .map_err(ErrorReport::from)?;
-        work.up.skip(frame::HEADER + values_offset);
+        let server_name = text.statement.server_name.as_bytes();
+        work.up.rewrite(frame::HEADER + values_offset, |bytes, out| {
+            let names = BindHead::parse(frame::body(bytes), head.body())?;
+            let portal = names.map_or(&b""[..], |names| names.portal);
+            encode::bind_head(out, portal, server_name, head.total, values_offset).map_err(ErrorReport::from)
+        })?;
         pass(work, Head { tag: head.tag, total: head.total - frame::HEADER - values_offset });
         Ok(())
     }
@@ -249,8 +246,7 @@ impl Book {
             }
             return Ok(());
         }
-        let known = if name.is_empty() { self.unnamed.clone() } else { self.names.get(name).cloned() };
-        let Some(text) = known else {
+        let Some(text) = self.text(name) else {
             let report = no_statement(name);
             self.refuse_extended(work, head, report);
             return Ok(());
@@ -264,11 +260,7 @@ impl Book {
             return Ok(());
         }
         if unnamed {
-            if server.unnamed != Some(text.statement.id) {
-                server.unnamed = Some(text.statement.id);
-                write_parse(work, b"", &text)?;
-                work.expects.push(Expect::Parse { text, name: None, unnamed: true });
-            }
+            need_unnamed(work, server, text)?;
             work.expects.push(Expect::DescribeStatement);
             work.up.approve(head.total);
             return Ok(());
@@ -383,6 +375,16 @@ fn prepare(
         let name = format!("pgweir_{oldest}");
         encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
         work.expects.push(Expect::OwnClose);
+    }
+    Ok(())
+}
+
+/// Has the session's unnamed statement be the server's, if another's is.
+fn need_unnamed(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result<(), ErrorReport> {
+    if server.unnamed != Some(text.statement.id) {
+        server.unnamed = Some(text.statement.id);
+        write_parse(work, b"", &text)?;
+        work.expects.push(Expect::Parse { text, name: None, unnamed: true });
     }
     Ok(())
 }

@@ -269,7 +269,7 @@ impl Book {
             Planned::Parse { name: given, text } if **given == *name => Some(Rc::clone(text)),
             _ => None,
         });
-        in_hand.or_else(|| if name.is_empty() { self.unnamed.clone() } else { self.names.get(name).cloned() })
+        in_hand.or_else(|| self.text(name))
     }
 
     /// What a replica refused once goes to the primary.

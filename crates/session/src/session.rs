@@ -316,7 +316,8 @@ impl Session {
             lease.doubt = true;
         }
         *self.cell.holds.borrow_mut() = Some(Rc::clone(&lease.handle));
-        if let Some(last) = &mut self.book.last {
+        // A request that decided nothing (closing a statement) doesn't change where the last statement went.
+        if let Some(last) = self.book.last.as_mut().filter(|last| last.node.is_none()) {
             last.node = Some(std::sync::Arc::clone(&lease.handle.pool.node));
         }
         self.held = Some(Held { lease, target, in_transaction: false, since: self.cell.doing().1 });

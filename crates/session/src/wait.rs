@@ -31,16 +31,16 @@ impl Session {
         target: Target,
         now: Instant,
     ) -> Result<Leased, End> {
-        let lease = match self.choose(target, &[]) {
-            Ok(pool) => pool.try_lease(),
-            Err(_) => None,
-        };
-        let mut lease = match lease {
-            Some(lease) => lease,
-            None => match Box::pin(self.wait(work, target, now)).await? {
-                Ok(lease) => lease,
-                refused => return Ok(refused),
+        let leased = match self.choose(target, &[]) {
+            Ok(pool) => match pool.try_lease() {
+                Some(lease) => Ok(lease),
+                None => self.wait_in(work, &pool, target, now).await?,
             },
+            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await?,
+        };
+        let mut lease = match leased {
+            Ok(lease) => lease,
+            refused => return Ok(refused),
         };
         if self.is_as_wanted(&mut lease) {
             return Ok(Ok(lease));
@@ -75,10 +75,38 @@ impl Session {
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
     }
 
-    /// Waits for a connection, or for a node to be there, up to the limits.
-    async fn wait(&mut self, work: &mut Work, target: Target, began: Instant) -> Result<Leased, End> {
+    /// Waits in the queue of a full pool, and elsewhere if its node turns out to be out of reach.
+    async fn wait_in(
+        &mut self,
+        work: &mut Work,
+        pool: &Rc<LocalPool>,
+        target: Target,
+        began: Instant,
+    ) -> Result<Leased, End> {
+        self.cell.set_doing(Doing::Waiting, began);
+        let queued = self.queue(work, pool).await?;
+        let now = Instant::now();
+        self.cell.set_doing(Doing::Active, now);
+        PoolStats::add_time(&pool.stats.wait_time, now - began);
+        match queued {
+            Ok(lease) => Ok(Ok(lease)),
+            Err(Refused::Told(report)) => Ok(Err(report)),
+            Err(Refused::Unreachable(_)) => {
+                let avoid = vec![pool.shared.node.id.node];
+                Box::pin(self.wait(work, target, began, avoid)).await
+            }
+        }
+    }
+
+    /// Waits for a connection, or for a node to be there, up to the limits. `avoid`: nodes that have just failed.
+    async fn wait(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+        mut avoid: Vec<NodeIndex>,
+    ) -> Result<Leased, End> {
         self.cell.set_doing(Doing::Waiting, Instant::now());
-        let mut avoid = Vec::new();
         let outcome = loop {
             let pool = match self.choose(target, &avoid) {
                 Ok(pool) => pool,
@@ -120,7 +148,6 @@ impl Session {
             return Ok(Ok(lease));
         }
         let mut queued = pool.queue(&self.cell.waiter);
-        let since = Instant::now();
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(granted) = queued.poll(cx) {
                 return Poll::Ready(Ok(Ok(granted)));
@@ -150,7 +177,8 @@ impl Session {
             }
             Err(Signal::WaitedTooLong) => {
                 self.cell.clear_signal();
-                let report = crate::full::report(&self.core, pool, since.elapsed()).await;
+                let waited = self.cell.doing().1.elapsed();
+                let report = Box::pin(crate::full::report(&self.core, pool, waited)).await;
                 Ok(Err(Refused::Told(Box::new(report))))
             }
             Err(signal) => Err(ended_by(signal)),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use backend::{LocalGroup, Parameters, Settings};
+use backend::{LocalGroup, Parameters, Setting, Settings};
 use config::{PoolMode, RoleSetting};
 use net::Stream;
 use route::{RoleSource, SessionRouting, ShardIndex, Target, TargetRole};
@@ -146,8 +146,16 @@ impl Session {
     /// What a server reports under the settings of this session: known from an earlier login with the same ones, or
     /// asked of a server now. A setting that no server takes is refused here, as Postgres refuses it at login.
     async fn welcome(&mut self) -> Result<Rc<Parameters>, End> {
-        if let Some(known) = self.group.welcomes.borrow().get(&self.book.wanted) {
-            return Ok(Rc::clone(known));
+        // application_name is reported as it was said: for a new one nobody needs to be asked.
+        let name = self.book.wanted.get("application_name").filter(|name| is_plain_name(name));
+        let key = name.map(|_| self.core.pools.intern_settings(without_application(&self.book.wanted)));
+        let key = key.unwrap_or_else(|| Rc::clone(&self.book.wanted));
+        if let Some(known) = self.group.welcomes.borrow().get(&key) {
+            let named = name.map(|name| known.with("application_name", name));
+            return Ok(match named {
+                Some(named) => self.core.pools.intern_parameters(named),
+                None => Rc::clone(known),
+            });
         }
         let role = match self.book.routing.role {
             RoleSetting::Replica => TargetRole::Replica,
@@ -167,9 +175,20 @@ impl Session {
         if welcomes.len() >= 256 {
             welcomes.clear();
         }
-        welcomes.insert(Rc::clone(&self.book.wanted), Rc::clone(&parameters));
+        welcomes.insert(key, Rc::clone(&parameters));
         Ok(parameters)
     }
+}
+
+/// Whether a server reports this application_name as it is: Postgres cuts it at 63 bytes and replaces what isn't
+/// printable ASCII.
+fn is_plain_name(name: &str) -> bool {
+    name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// The same settings under an application_name that stands for all.
+fn without_application(settings: &Settings) -> Settings {
+    settings.with(Setting { name: "application_name".into(), value: "".into(), raw: false })
 }
 
 /// Stops everything that is served: idle clients go, transactions end first. A second call, with `Stop::Now`, doesn't
