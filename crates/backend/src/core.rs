@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::local::LocalPool;
 use crate::settings::{Interned, Parameters, Settings};
@@ -126,13 +126,13 @@ impl CorePools {
         self.pools.borrow().values().cloned().collect()
     }
 
-    /// Closes an idle connection of another pool to the same node, if there is one.
-    pub(crate) fn close_idle_of_others(&self, hungry: &SharedPool) {
+    /// Closes a connection of another pool to the same node that has been idle for so long, if there is one.
+    pub(crate) fn close_idle_of_others(&self, hungry: &SharedPool, idle_for: Duration) {
         let pools = self.pools();
         let same_node =
             pools.iter().filter(|p| p.shared.node.id == hungry.node.id && p.shared.id != hungry.id);
         for pool in same_node {
-            if pool.close_oldest_idle() {
+            if pool.close_oldest_idle(self.now(), idle_for) {
                 return;
             }
         }

@@ -7,6 +7,7 @@ pub mod control;
 pub mod core;
 pub mod directory;
 pub mod lease;
+mod link;
 pub mod local;
 pub mod server;
 pub mod settings;

@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::backend::TransactionStatus;
 
 use crate::connect::{ConnectError, connect};
 use crate::core::CorePools;
 use crate::lease::Lease;
+use crate::link::Link;
 use crate::server::{Handle, Idle, Server};
 use crate::settings::{Parameters, Settings};
 use crate::shared::{NoRight, Right, SharedPool};
@@ -298,7 +299,7 @@ impl LocalPool {
         let now = Instant::now();
         let lifetime = self.shared.settings.server_lifetime;
         let server = Server {
-            stream: connected.stream,
+            stream: Link::new(connected.stream, right),
             status: TransactionStatus::Idle,
             owed: 0,
             torn: false,
@@ -319,7 +320,6 @@ impl LocalPool {
             // Up to a tenth earlier, by the backend's pid: connections opened together don't end together.
             expires: lifetime.map(|life| now + life - life / 1000 * (connected.pid % 100)),
             idle_since: now,
-            right,
         };
         self.stats.opened.set(self.stats.opened.get() + 1);
         Box::new(server).prove_clean().map_err(|_| ConnectError::closed())
@@ -344,10 +344,11 @@ impl LocalPool {
         }
     }
 
-    /// Closes the connection that has been idle longest, if more are idle than wait.
-    pub(crate) fn close_oldest_idle(&self) -> bool {
+    /// Closes the connection that has been idle longest, if that is so long.
+    pub(crate) fn close_oldest_idle(&self, now: Instant, idle_for: Duration) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let found = !idle.is_empty();
+        let longest = idle.first().map(|idle| now.saturating_duration_since(idle.server().idle_since));
+        let found = longest.is_some_and(|longest| longest >= idle_for);
         let oldest = found.then(|| idle.remove(0));
         drop(idle);
         self.say_idle();
@@ -435,7 +436,8 @@ struct Loan {
 
 impl Loan {
     fn pack(server: Server) -> Option<Self> {
-        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, right, .. } = server;
+        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, .. } = server;
+        let (stream, right) = stream.take_apart()?;
         Some(Self {
             stream: stream.detach().ok()?,
             applied: Settings::clone(&applied),
@@ -454,7 +456,7 @@ impl Loan {
         let Self { prepared, unnamed, pid, key, opened, expires, right, .. } = self;
         let pool = Arc::clone(right.pool());
         Some(Server {
-            stream: self.stream.attach().ok()?,
+            stream: Link::new(self.stream.attach().ok()?, right),
             status: TransactionStatus::Idle,
             owed: 0,
             torn: false,
@@ -468,7 +470,6 @@ impl Loan {
             handle: Rc::new(Handle { pool, pid, key, opened, cancels: Cell::new(0) }),
             expires,
             idle_since: Instant::now(),
-            right,
         })
     }
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use net::Stream;
 use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
 
+use crate::link::Link;
 use crate::settings::{Parameters, Settings};
-use crate::shared::{Right, SharedPool};
+use crate::shared::SharedPool;
 use crate::statement::PreparedSet;
 
 /// A logged-in connection to a server. Whoever relays on it keeps the public fields true.
 #[derive(Debug)]
 pub struct Server {
-    /// The socket.
-    pub stream: Stream,
+    /// The socket, with the right to have it.
+    pub stream: Link,
     /// As the last ReadyForQuery said.
     pub status: TransactionStatus,
     /// ReadyForQuerys that the server still owes.
@@ -45,7 +45,6 @@ pub struct Server {
     pub expires: Option<Instant>,
     /// When it was last handed back.
     pub idle_since: Instant,
-    pub(crate) right: Right,
 }
 
 /// What the console and cancels need to know of a connection while a session holds it.

@@ -94,6 +94,8 @@ pub enum NoRight {
 
 /// A waiter of another core must have come this much earlier to be served before one's own.
 const PATIENCE_MS: u64 = 2;
+/// A connection that has been idle this long isn't needed where it is as much as where somebody waits.
+const UNUSED: Duration = Duration::from_millis(200);
 
 impl Group {
     /// A group with the pools of `pools[shard][node]`.
@@ -319,16 +321,18 @@ impl SharedPool {
         (oldest.saturating_add(PATIENCE_MS) < mine).then_some(core)
     }
 
-    /// Clients wait here, the node's budget is used up: wait for some, and have idle connections of others closed.
+    /// Clients wait here, the node's budget is used up: have idle connections of others closed, those that have been
+    /// idle for a while only if this pool has its share already; below it, wait in line for some.
     pub(crate) fn hunger(self: &Arc<Self>) {
-        if self.open() >= self.node.budget.fair_share() {
-            return;
+        let below = self.open() < self.node.budget.fair_share();
+        if below {
+            let pool = Arc::clone(self);
+            self.node.budget.hunger(self.id, move || pool.wake_waiting());
         }
-        let pool = Arc::clone(self);
-        self.node.budget.hunger(self.id, move || pool.wake_waiting());
+        let idle_for = if below { Duration::ZERO } else { UNUSED };
         for core in 0..self.lines.len() {
             let pool = Arc::clone(self);
-            self.remote.run(core, move |pools| pools.close_idle_of_others(&pool));
+            self.remote.run(core, move |pools| pools.close_idle_of_others(&pool, idle_for));
         }
     }
 
