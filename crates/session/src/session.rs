@@ -18,6 +18,7 @@ use crate::context::{Arrival, Seat};
 use crate::core::Core;
 use crate::own;
 use crate::plan::Plan;
+use crate::reply::Broken;
 use crate::request::{self, Request};
 use crate::work::{Retry, Work};
 
@@ -163,6 +164,11 @@ impl Session {
             if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Some(signal));
             }
+            if let Some(held) = &mut self.held
+                && held.lease.stream.poll_read_ready(cx).is_ready()
+            {
+                return Poll::Ready(None);
+            }
             self.client.poll_read_ready(cx).map(|_| None)
         });
         match signal.await {
@@ -213,12 +219,15 @@ impl Session {
 
     /// Reads more of the client, once what it is owed is written. `None`: nothing is there, and nothing is begun.
     fn poll_more(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Option<()>, End>> {
+        if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
+            return Poll::Ready(Err(shutdown().into()));
+        }
+        if let Poll::Ready(lost) = self.poll_tied_server(cx, work) {
+            return Poll::Ready(Err(lost));
+        }
         let flushed = work.down.poll_flush(cx, &mut self.client);
         if let Poll::Ready(Err(_)) = flushed {
             return Poll::Ready(Err(End::Gone));
-        }
-        if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
-            return Poll::Ready(Err(shutdown().into()));
         }
         match work.up.poll_fill(cx, &mut self.client) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(End::Gone)),
@@ -226,6 +235,36 @@ impl Session {
             Poll::Pending if flushed.is_ready() && work.is_empty() => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Hears what the server of a session that is tied to it says unasked: notifications, notices, its end. Ready when
+    /// the session has lost what it had there.
+    fn poll_tied_server(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<End> {
+        let Some(held) = &mut self.held else { return Poll::Pending };
+        while work.down.has_room() {
+            let lost = match work.down.poll_fill(cx, &mut held.lease.stream) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => Broken::Lost,
+                Poll::Ready(Ok(_)) => match self.book.hear(&self.core, work, &mut held.lease) {
+                    Ok(_) => continue,
+                    Err(broken) => broken,
+                },
+            };
+            held.lease.torn = true;
+            return Poll::Ready(self.tied_server_lost(&lost));
+        }
+        Poll::Pending
+    }
+
+    fn tied_server_lost(&self, broken: &Broken) -> End {
+        let report = match broken {
+            Broken::Fatal(report) => ErrorReport::clone(report),
+            Broken::Lost | Broken::Protocol(_) => {
+                ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "the server connection of this session was lost")
+            }
+        };
+        tracing::warn!(user = %self.cell.user, database = %self.cell.database, ?broken, "a session has lost its server");
+        report.into()
     }
 
     /// After an error of our own in the extended protocol: all up to Sync is skipped, as a server would.
