@@ -46,6 +46,8 @@ pub enum RoleReason {
     PipelineReads,
     /// Several messages up to a Sync, one of which doesn't surely read.
     PipelineWrites(Culprit),
+    /// Messages that read, but go on before their Sync: what is still to come may write.
+    PipelineGoesOn,
 }
 
 /// One statement of a text, kept with its facts so that nothing is copied until it is shown.
@@ -148,6 +150,7 @@ impl RoleReason {
             RoleReason::Setting(..) => "setting",
             RoleReason::PipelineReads => "pipeline_reads",
             RoleReason::PipelineWrites(_) => "pipeline_writes",
+            RoleReason::PipelineGoesOn => "pipeline_goes_on",
         }
     }
 }
@@ -189,6 +192,7 @@ impl fmt::Display for RoleReason {
             RoleReason::Setting(role, source) => setting_in_words(*role, *source, f),
             RoleReason::PipelineReads => f.write_str("pipeline reads only"),
             RoleReason::PipelineWrites(culprit) => write!(f, "in the pipeline: {culprit}"),
+            RoleReason::PipelineGoesOn => f.write_str("the pipeline goes on, and may write yet"),
         }
     }
 }

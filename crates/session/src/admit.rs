@@ -14,7 +14,6 @@ use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
 use wire::{ErrorReport, SqlState, encode, tag};
 
 use crate::book::Book;
-use crate::context::Context;
 use crate::expect::{Expect, StatementName, Text};
 use crate::own::{self, OwnAnswer};
 use crate::request;
@@ -29,7 +28,6 @@ const NO_COMMAND: &[u8] = b"pgweir: refused";
 
 /// Where a message is sent.
 pub(crate) struct Admission<'a> {
-    pub(crate) context: &'a Context,
     pub(crate) map: &'a DatabaseMap,
     pub(crate) database: &'a str,
     /// Whether the transaction is open once all that was sent is done.
@@ -78,10 +76,14 @@ impl Book {
         let Some(Planned::Query(facts)) = work.planned.pop_front() else { return };
         if own::is_own(&facts) {
             let mut bytes = Vec::new();
-            match self.run_own(&facts, at.map, at.database, at.context) {
+            match self.run_own(&facts, at.map, at.database) {
                 Ok(answer) => {
                     OwnAnswer::describe(&answer.columns, &mut bytes, false);
                     answer.rows(&mut bytes);
+                }
+                Err(report) if *at.in_transaction => {
+                    self.refuse_query(work, server, head, report);
+                    return;
                 }
                 Err(report) => encode::error_response(&mut bytes, &report),
             }
@@ -290,7 +292,7 @@ impl Book {
             work.up.approve(head.total);
             return Ok(());
         };
-        match self.run_own(&text.facts, at.map, at.database, at.context) {
+        match self.run_own(&text.facts, at.map, at.database) {
             Ok(answer) => {
                 let mut bytes = Vec::new();
                 answer.rows(&mut bytes);

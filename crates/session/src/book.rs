@@ -26,6 +26,8 @@ pub(crate) struct Book {
     pub(crate) mode: PoolMode,
     /// What it has said that routes its statements; without what belongs to a transaction.
     pub(crate) routing: SessionRouting,
+    /// What the startup packet, the listener, the user or the database said of it: what RESET goes back to.
+    pub(crate) routing_at_startup: SessionRouting,
     /// The settings that it wants a server connection to have.
     pub(crate) wanted: Rc<Settings>,
     /// Those of its startup packet: what RESET goes back to.
@@ -195,6 +197,7 @@ impl Book {
                 };
                 server.applied = core.pools.intern_settings(kept(&server.applied, &Settings::default()));
                 self.wanted = core.pools.intern_settings(kept(&self.wanted, &self.startup));
+                self.routing = self.routing_at_startup;
             }
             Effect::DiscardAll => {
                 server.forget_session();
@@ -217,6 +220,7 @@ impl Book {
     /// DISCARD ALL: as after login.
     pub(crate) fn forget_session(&mut self) {
         self.wanted = Rc::clone(&self.startup);
+        self.routing = self.routing_at_startup;
         self.names.clear();
         self.unnamed = None;
         self.pin = None;

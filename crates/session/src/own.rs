@@ -10,7 +10,6 @@ use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, tag};
 
 use crate::book::{Begun, Book};
-use crate::context::Context;
 use crate::expect::Text;
 use crate::request::Request;
 use crate::session::{End, Session};
@@ -91,7 +90,6 @@ impl Book {
         facts: &Facts,
         map: &DatabaseMap,
         database: &str,
-        context: &Context,
     ) -> Result<OwnAnswer, ErrorReport> {
         let effects = facts.statements.iter().flat_map(|s| &s.effects);
         let Some(effect) = effects.into_iter().find(|effect| own_name(effect).is_some()) else {
@@ -109,15 +107,12 @@ impl Book {
                 Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
             }
             (Effect::Reset(_), "role") => {
-                let directory = context.directory.load();
-                if let Some(entry) = directory.config.database(database) {
-                    self.routing.role = directory.config.route_settings(entry, None).role;
-                    self.routing.role_from = RoleSource::Database;
-                }
+                self.routing.role = self.routing_at_startup.role;
+                self.routing.role_from = self.routing_at_startup.role_from;
                 Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
             }
             (Effect::Reset(_), "shard") => {
-                self.routing.shard = None;
+                self.routing.shard = self.routing_at_startup.shard;
                 Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
             }
             (_, name) => Err(unknown(name)),
@@ -244,7 +239,7 @@ fn answer_message(
     match head.tag {
         tag::QUERY => {
             let Some(Planned::Query(facts)) = work.planned.pop_front() else { return Ok(Ok(())) };
-            match book.run_own(&facts, &shared.map, &shared.database, &session.core.context) {
+            match book.run_own(&facts, &shared.map, &shared.database) {
                 Ok(answer) => {
                     OwnAnswer::describe(&answer.columns, &mut out, false);
                     answer.rows(&mut out);
@@ -285,7 +280,7 @@ fn answer_message(
         tag::EXECUTE => {
             let execute = wire::frontend::Execute::parse(body).map_err(ErrorReport::from)?;
             if let Some(text) = portal(work, execute.portal) {
-                match book.run_own(&text.facts, &shared.map, &shared.database, &session.core.context) {
+                match book.run_own(&text.facts, &shared.map, &shared.database) {
                     Ok(answer) => answer.rows(&mut out),
                     Err(report) => return Ok(Err(report)),
                 }

@@ -45,13 +45,15 @@ pub(crate) enum Plan {
 }
 
 impl Book {
-    /// Plans one whole request of `total` bytes while no transaction binds the session: where it would go, and why.
+    /// Plans one request of `total` bytes while no transaction binds the session: where it would go, and why.
+    /// `whole`: nothing follows it that has to go the same way.
     pub(crate) fn plan(
         &mut self,
         core: &Core,
         map: &DatabaseMap,
         work: &mut Work,
         total: usize,
+        whole: bool,
     ) -> Result<Plan, ErrorReport> {
         let mut verdict = Verdict::default();
         let mut at = 0;
@@ -63,6 +65,9 @@ impl Book {
             };
             self.consider(core, map, work, at, head, None, &mut verdict)?;
             at += head.total;
+        }
+        if !whole {
+            self.expect_writes(&mut verdict);
         }
         Ok(self.conclude(verdict, None))
     }
@@ -270,6 +275,20 @@ impl Book {
             _ => None,
         });
         in_hand.or_else(|| self.text(name))
+    }
+
+    /// What goes on before its Sync is judged by what may still come: the primary, where nobody asked for a replica.
+    fn expect_writes(&mut self, verdict: &mut Verdict) {
+        let Some(Decision::Go { target, reason, .. }) = &mut verdict.decision else { return };
+        if !matches!(reason.role, RoleReason::Reads | RoleReason::PipelineReads | RoleReason::Empty) {
+            return;
+        }
+        target.role = TargetRole::Primary;
+        reason.role = RoleReason::PipelineGoesOn;
+        if let Some(last) = &mut self.last {
+            last.target = *target;
+            last.reason = reason.clone();
+        }
     }
 
     /// What a replica refused once goes to the primary.

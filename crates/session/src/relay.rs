@@ -55,7 +55,7 @@ impl Session {
             else {
                 break;
             };
-            let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+            let mut admission = admission(&self.group, &mut held.in_transaction);
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
         }
@@ -247,7 +247,7 @@ impl Session {
                 }
             }
             None => {
-                let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+                let mut admission = admission(&self.group, &mut held.in_transaction);
                 self.book.admit(&mut admission, work, &mut held.lease, head)?;
             }
         }
@@ -273,7 +273,8 @@ impl Session {
             return Ok(false);
         }
         work.planned.clear();
-        let plan = self.book.plan(&self.core, &self.group.shared.map, work, total);
+        let whole = !matches!(found, Request::Pipeline { synced: false, .. });
+        let plan = self.book.plan(&self.core, &self.group.shared.map, work, total, whole);
         let same = matches!(plan, Ok(Plan::Go(target)) if target == held.target);
         let plain = work.planned.iter().all(|planned| match planned {
             Planned::Query(facts) => is_plain(facts),
@@ -385,13 +386,9 @@ fn names_are_here(pending: &[u8], head: Head) -> Result<bool, End> {
     Ok(names.is_some())
 }
 
-fn admission<'a>(
-    core: &'a crate::core::Core,
-    group: &'a backend::LocalGroup,
-    in_transaction: &'a mut bool,
-) -> Admission<'a> {
+fn admission<'a>(group: &'a backend::LocalGroup, in_transaction: &'a mut bool) -> Admission<'a> {
     let shared = &group.shared;
-    Admission { context: &core.context, map: &shared.map, database: &shared.database, in_transaction }
+    Admission { map: &shared.map, database: &shared.database, in_transaction }
 }
 
 fn loss_report(broken: &Broken, may_commit: bool, in_transaction: bool, pool: &LocalPool) -> ErrorReport {

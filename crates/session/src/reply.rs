@@ -389,6 +389,8 @@ fn may_run_elsewhere(fields: &ErrorFields<'_>) -> Option<bool> {
     let says = |words: &str| fields.message().contains(words);
     match code {
         SqlState::READ_ONLY_SQL_TRANSACTION => Some(true),
+        // Unlogged tables are empty on a standby, which says so instead of answering.
+        SqlState::FEATURE_NOT_SUPPORTED => says("unlogged relations during recovery").then_some(true),
         SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED => {
             says("conflict with recovery").then_some(false)
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use backend::{Lease, LocalGroup, Placement};
 use config::PoolMode;
 use net::Stream;
-use route::{Target, TargetRole};
+use route::{RoleReason, Target, TargetRole};
 use wire::{ErrorReport, SqlState, encode};
 
 use crate::book::Book;
@@ -299,7 +299,8 @@ impl Session {
         let plan = if matches!(request, Request::Long) {
             Ok(self.book.plan_unknown(&self.core, map, work, "a text too long to look at", None))
         } else {
-            self.book.plan(&self.core, map, work, total)
+            let whole = !matches!(request, Request::Pipeline { synced: false, .. });
+            self.book.plan(&self.core, map, work, total, whole)
         };
         match plan {
             Ok(Plan::Go(target)) => {
@@ -369,7 +370,9 @@ impl Session {
             && target.role == TargetRole::Replica
             && self.book.begun.is_none()
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
-        if whole && split && self.book.pin.is_none() {
+        // Who asked for a replica gets a replica's answer.
+        let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
+        if whole && split && reads && self.book.pin.is_none() {
             work.retry = Retry::Possible;
             work.up.hold();
         }

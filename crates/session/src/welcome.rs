@@ -30,7 +30,8 @@ pub(crate) async fn begin(core: Rc<Core>, arrival: Arrival) -> Option<Session> {
     cell.set_limits(&group.shared.pool);
     let book = match open_book(&core, &group, &startup, role) {
         Ok(book) => book,
-        Err(report) => {
+        Err(mut report) => {
+            report.severity = wire::Severity::Fatal;
             send_away(&mut client, &report).await;
             return None;
         }
@@ -105,6 +106,7 @@ fn open_book(
         proven: Rc::clone(&group.proven),
         mode: shared.pool.mode,
         routing,
+        routing_at_startup: routing,
         startup: Rc::clone(&wanted),
         wanted,
         told: core.pools.intern_parameters(Parameters::default()),
