@@ -59,7 +59,9 @@ impl Core {
 
     /// Begins the session of a client that has proved who it is.
     pub fn welcome(self: &Rc<Self>, arrival: Arrival) {
-        tokio::task::spawn_local(crate::session::run(Rc::clone(self), arrival));
+        // In a box of its own: the state that only the beginning needs isn't kept by an idle session.
+        let beginning = Box::pin(crate::welcome::begin(Rc::clone(self), arrival));
+        tokio::task::spawn_local(crate::session::run(beginning));
     }
 
     /// Cancels what the client with this pid does, if it does something.

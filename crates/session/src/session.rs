@@ -14,7 +14,7 @@ use wire::{ErrorReport, SqlState, encode};
 
 use crate::book::Book;
 use crate::cell::{ClientCell, Doing, Kill, Signal};
-use crate::context::{Arrival, Seat};
+use crate::context::Seat;
 use crate::core::Core;
 use crate::own;
 use crate::plan::Plan;
@@ -81,10 +81,10 @@ pub(crate) enum Relayed {
 }
 
 /// A client's life from here on.
-pub(crate) async fn run(core: Rc<Core>, arrival: Arrival) {
-    let Some(mut session) = crate::welcome::begin(core, arrival).await else { return };
+pub(crate) async fn run(beginning: impl Future<Output = Option<Session>> + Unpin) {
+    let Some(mut session) = beginning.await else { return };
     let end = session.serve().await;
-    session.finish(end).await;
+    Box::pin(session.finish(end)).await;
 }
 
 impl Session {
@@ -97,7 +97,7 @@ impl Session {
             let outcome = self.busy(&mut work).await;
             if let Err(end) = outcome {
                 self.leave_server(&mut work);
-                self.farewell(&mut work, &end).await;
+                Box::pin(self.farewell(&mut work, &end)).await;
                 self.core.return_work(work);
                 return end;
             }
@@ -137,7 +137,7 @@ impl Session {
             if self.held.is_none() {
                 match self.lease(work, target, now).await? {
                     Ok(lease) => self.hold(lease, target),
-                    Err(report) => return self.refuse(work, request, *report).await,
+                    Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
             }
             self.send_begin(work);
@@ -437,7 +437,7 @@ impl Session {
             tokio::time::timeout(std::time::Duration::from_secs(1), flush).await;
     }
 
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         if let End::Fatal(report) = &end {
             tracing::info!(user = %self.cell.user, database = %self.cell.database, pid = self.cell.pid, %report, "client sent away");
         }
