@@ -70,7 +70,7 @@ impl Rates {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         let more = |after: u64, before: u64| after.saturating_sub(before);
         let a_second = |count: u64| divide(u128::from(count) * 1_000_000, u128::from(micros));
-        let each = |time: u64, count: u64| if count == 0 { 0 } else { time / count };
+        let each = |time: u64, count: u64| time.checked_div(count).unwrap_or(0);
         let transactions = more(after.transactions, before.transactions);
         let queries = more(after.queries, before.queries);
         Self {

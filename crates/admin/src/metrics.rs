@@ -53,7 +53,11 @@ impl Collector for Scrape {
                 Samples::Gauges(samples) => {
                     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
                     for (labels, value) in samples {
-                        metric.encode_family(labels)?.encode_gauge(value)?;
+                        if labels.is_empty() {
+                            metric.encode_gauge(value)?;
+                        } else {
+                            metric.encode_family(labels)?.encode_gauge(value)?;
+                        }
                     }
                 }
                 Samples::Counters(samples) => {

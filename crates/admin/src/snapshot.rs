@@ -175,7 +175,8 @@ impl Snapshot {
     pub async fn take(context: &Context, detail: Detail) -> Self {
         let handles = context.cores.get().cloned().unwrap_or_default();
         let mut asked = JoinSet::new();
-        for handle in handles.iter().cloned() {
+        for handle in &*handles {
+            let handle = handle.clone();
             asked.spawn(async move {
                 let answer = tokio::time::timeout(PATIENCE, handle.ask(move |core| core::read(core, detail)));
                 (handle.index().0, answer.await.ok().and_then(Result::ok))

@@ -42,8 +42,7 @@ fn client_row(snapshot: &Snapshot, client: &ClientState) -> Row {
     };
     let (state, doing) = words(client.doing);
     let elapsed = |since| snapshot.at.saturating_duration_since(since);
-    let waited = (client.doing == Doing::Waiting).then(|| elapsed(client.since)).unwrap_or_default();
-    let (wait, wait_us) = split(waited);
+    let (wait, wait_us) = if client.doing == Doing::Waiting { split(elapsed(client.since)) } else { (0, 0) };
     let in_transaction = client.transaction_since.map(|since| elapsed(since).as_micros());
     vec![
         "C".into(),

@@ -10,7 +10,7 @@ use crate::value::{Column, Row, Value};
 
 const CONFIG: &str = "
 admin: {users: [ops], stats_users: [monitor]}
-users: {app: {password: app, pool: {mode: transaction}}, eve: {password: eve}}
+users: {app: {password: app, pool: {mode: transaction}}, eve: {password: e}, ops: {password: o}, monitor: {password: m}}
 pool: {size: 8}
 clusters:
   us:

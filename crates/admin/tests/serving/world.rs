@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use admin::{Admin, Hooks};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use backend::{CorePools, Directory, Remote, Statements};
 use net::{CoreHandle, CoreOptions, Cores, ListenAddress, Listener, SocketOptions};
+use pgweir_admin::{Admin, Hooks, http};
 use session::door::Door;
 use session::{Context, Core, Seats, Stop};
 use testkit::Client;
@@ -26,22 +26,22 @@ databases: {app: {cluster: us}}
 ";
 
 /// What runs, for as long as it is held.
-pub struct World {
+pub(crate) struct World {
     /// Where clients connect.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Where `/metrics` is.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     /// What all share.
-    pub context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     /// How often RELOAD and SHUTDOWN were run.
-    pub reloads: Arc<AtomicUsize>,
-    pub shutdowns: Arc<AtomicUsize>,
+    pub(crate) reloads: Arc<AtomicUsize>,
+    pub(crate) shutdowns: Arc<AtomicUsize>,
     cores: Option<Cores<Core>>,
 }
 
 impl World {
     /// Two cores, and a configuration whose reload says one note.
-    pub async fn start() -> World {
+    pub(crate) async fn start() -> World {
         let handles: Arc<OnceLock<Arc<[CoreHandle<Core>]>>> = Arc::default();
         let config = config::parse_yaml(CONFIG, "test.yaml", &|_| None, Path::new("")).unwrap();
         let reach = Arc::clone(&handles);
@@ -73,17 +73,17 @@ impl World {
         let (reloads, shutdowns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let admin = Admin::new(Arc::clone(&context), hooks(&reloads, &shutdowns));
         assert!(context.console.set(admin.console()).is_ok());
-        let metrics = admin::http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let http = tcp(&metrics);
-        tokio::spawn(admin::http::serve(metrics, admin));
+        let metrics = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let scraped = tcp(&metrics);
+        tokio::spawn(http::serve(metrics, admin));
         let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
         let address = tcp(&listener);
         tokio::spawn(Door::new(Arc::clone(&context)).listen(listener, None));
-        World { address, http, context, reloads, shutdowns, cores: Some(cores) }
+        World { address, http: scraped, context, reloads, shutdowns, cores: Some(cores) }
     }
 
     /// A client of the console.
-    pub async fn console(&self, user: &str) -> Client {
+    pub(crate) async fn console(&self, user: &str) -> Client {
         Client::to(self.address).user(user, user).database("pgbouncer").connect().await.unwrap()
     }
 }
