@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use admin::{Admin, Hooks};
 use anyhow::{Context as _, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use backend::control::{self, Watch};
@@ -52,6 +53,13 @@ async fn serve(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<(
     let _ = context.cores.set(Arc::clone(cores.handles()));
 
     let (wishes, mut inbox) = mpsc::unbounded_channel();
+    let admin = Admin::new(Arc::clone(&context), hooks(&wishes));
+    let _ = context.console.set(admin.console());
+    if let Some(address) = config.listen.http {
+        let listener = admin::http::bind(address)?;
+        tracing::info!(%address, "metrics and health");
+        tokio::spawn(admin::http::serve(listener, Arc::clone(&admin)));
+    }
     let mut watch = control::watch(context.directory.load_full());
     watch.first_round(FIRST_LOOK).await;
 
@@ -160,6 +168,21 @@ fn reload(context: &Arc<Context>, path: Option<&Path>, watch: &mut Watch) -> Res
     old.retire(&next);
     *watch = control::watch(next);
     Ok(warnings)
+}
+
+fn hooks(wishes: &mpsc::UnboundedSender<Wish>) -> Hooks {
+    let (reload, shutdown) = (wishes.clone(), wishes.clone());
+    Hooks {
+        reload: Arc::new(move || {
+            let (reply, answer) = std::sync::mpsc::channel();
+            reload.send(Wish::Reload(Some(reply))).map_err(|_| "pgweir is stopping".to_owned())?;
+            answer.recv().map_err(|_| "pgweir is stopping".to_owned())?
+        }),
+        shutdown: Arc::new(move || {
+            // A pgweir that is gone needs no telling.
+            let _ = shutdown.send(Wish::Shutdown);
+        }),
+    }
 }
 
 fn listen_for_signals(wishes: &mpsc::UnboundedSender<Wish>) -> anyhow::Result<()> {
