@@ -35,6 +35,8 @@ pub(crate) struct Pipe {
     out_sent: usize,
     /// Keeps what was written, so that it can be rewound.
     held: bool,
+    /// Bytes read since somebody asked.
+    read: u64,
 }
 
 impl Pipe {
@@ -48,7 +50,13 @@ impl Pipe {
             out: Vec::new(),
             out_sent: 0,
             held: false,
+            read: 0,
         }
+    }
+
+    /// Bytes read since this was last asked, for the statistics.
+    pub(crate) fn take_read(&mut self) -> u64 {
+        std::mem::take(&mut self.read)
     }
 
     /// Read, but neither approved nor skipped.
@@ -204,6 +212,7 @@ impl Pipe {
         let n = buf.filled().len();
         let was_full = buf.remaining() == 0;
         self.end += n;
+        self.read += n as u64;
         if was_full && self.block.len() < BULK {
             self.block.resize(BULK, 0);
         }

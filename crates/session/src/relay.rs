@@ -69,7 +69,6 @@ impl Session {
     pub(crate) async fn relay(&mut self, work: &mut Work) -> Result<Relayed, End> {
         match poll_fn(|cx| self.poll_relay(cx, work)).await? {
             Turn::Relayed(relayed) => {
-                self.count_transaction(&relayed);
                 if matches!(relayed, Relayed::Again { .. }) {
                     self.give_up_replica(work);
                 }
@@ -101,9 +100,8 @@ impl Session {
             if work.down.has_room() {
                 match work.down.poll_fill(cx, &mut held.lease.stream) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Turn::Broken(Broken::Lost))),
-                    Poll::Ready(Ok(n)) => {
+                    Poll::Ready(Ok(_)) => {
                         progress = true;
-                        PoolStats::add(&held.lease.pool().stats.sent, n as u64);
                         match self.book.hear(&self.core, work, &mut held.lease) {
                             Ok(true) => {
                                 if let Some(relayed) = self.at_ready(work) {
@@ -128,9 +126,8 @@ impl Session {
             if work.up.is_flushed() || work.up.has_room() {
                 match work.up.poll_fill(cx, &mut self.client) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
-                    Poll::Ready(Ok(n)) => {
+                    Poll::Ready(Ok(_)) => {
                         progress = true;
-                        PoolStats::add(&held.lease.pool().stats.received, n as u64);
                         self.take_more(work)?;
                     }
                     Poll::Pending => {}
@@ -154,11 +151,17 @@ impl Session {
         }
         let now = Instant::now();
         held.in_transaction = held.lease.status != TransactionStatus::Idle;
+        let stats = &held.lease.pool().stats;
+        PoolStats::add(&stats.queries, 1);
+        PoolStats::add(&stats.received, work.up.take_read());
+        PoolStats::add(&stats.sent, work.down.take_read());
+        PoolStats::add_time(&stats.query_time, now - self.cell.doing().1);
         if held.in_transaction {
             self.cell.set_doing(Doing::IdleInTransaction, now);
             return None;
         }
-        PoolStats::add_time(&held.lease.pool().stats.query_time, now - self.cell.doing().1);
+        PoolStats::add(&stats.transactions, 1);
+        PoolStats::add_time(&stats.transaction_time, now - held.since);
         let whole = work.up_left.is_none() && work.up.is_flushed() && work.copy == Copy::No;
         (held.lease.is_at_rest() && whole).then_some(Relayed::Done)
     }
@@ -310,14 +313,6 @@ impl Session {
             Signal::Kill(Kill::TransactionTooLong) => kill(SqlState::QUERY_CANCELED, "transaction_timeout"),
             Signal::Kill(Kill::QueryTooLong) => kill(SqlState::QUERY_CANCELED, "query_timeout"),
         }
-    }
-
-    fn count_transaction(&mut self, relayed: &Relayed) {
-        let (Some(held), Relayed::Done) = (&self.held, relayed) else { return };
-        let stats = &held.lease.pool().stats;
-        PoolStats::add(&stats.transactions, 1);
-        PoolStats::add(&stats.queries, 1);
-        PoolStats::add_time(&stats.transaction_time, held.since.elapsed());
     }
 
     /// A replica refused the request: its connection goes back, and the request is pending again.
