@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use backend::PoolName;
 use backend::{Directory, SharedPool, StatsSum};
 use net::{Peer, TlsInfo};
 use session::cell::Doing;
@@ -28,16 +29,6 @@ pub enum Detail {
     Everything,
 }
 
-/// Whose counters: database, user, cluster and node, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "said above")]
-pub struct PoolName {
-    pub database: Arc<str>,
-    pub user: Arc<str>,
-    pub cluster: String,
-    pub node: String,
-}
-
 /// What all cores say at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -51,7 +42,7 @@ pub struct Snapshot {
     pub pools: Vec<PoolState>,
     /// Clients by database and user.
     pub clients: BTreeMap<(Arc<str>, Arc<str>), ClientCounts>,
-    /// Counters by name.
+    /// Counters by name; those of pools that are gone too, so that they never fall.
     pub counters: BTreeMap<PoolName, StatsSum>,
     /// Each client; of [`Detail::Everything`] only.
     pub each_client: Vec<ClientState>,
@@ -234,6 +225,9 @@ impl Snapshot {
         for part in parts {
             self.cores.push(part.as_ref().map(|part| part.core));
             let Some(part) = part else { continue };
+            for (name, stats) in part.past {
+                *self.counters.entry(name).or_default() += stats;
+            }
             for (pool, stats) in part.pools {
                 *self.counters.entry(PoolName::of(&pool.shared)).or_default() += stats;
                 match pools.entry(pool.shared.id) {
@@ -249,18 +243,6 @@ impl Snapshot {
         }
         self.pools = pools.into_values().collect();
         self.pools.sort_by_cached_key(|pool| (PoolName::of(&pool.shared), pool.shared.id));
-    }
-}
-
-impl PoolName {
-    /// The name of a pool.
-    pub fn of(pool: &SharedPool) -> Self {
-        Self {
-            database: Arc::clone(&pool.database),
-            user: Arc::clone(&pool.user),
-            cluster: pool.cluster.config.name.clone(),
-            node: pool.node.name.clone(),
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::local::LocalPool;
 use crate::settings::{Interned, Parameters, Settings};
 use crate::shared::{Group, SharedPool};
 use crate::statement::{Proven, Statements};
+use crate::stats::{PoolName, StatsSum};
 
 /// What is run on another core.
 pub type Task = Box<dyn FnOnce(&Rc<CorePools>) + Send>;
@@ -49,6 +50,8 @@ pub struct CorePools {
     parameters: RefCell<Interned<Parameters>>,
     pools: RefCell<HashMap<u64, Rc<LocalPool>>>,
     groups: RefCell<HashMap<u64, Rc<LocalGroup>>>,
+    /// What pools counted that are gone: a reload must not turn counters back.
+    past: RefCell<HashMap<PoolName, StatsSum>>,
     now: Cell<Instant>,
 }
 
@@ -78,6 +81,7 @@ impl CorePools {
             parameters: RefCell::default(),
             pools: RefCell::default(),
             groups: RefCell::default(),
+            past: RefCell::default(),
             now: Cell::new(Instant::now()),
         }
     }
@@ -126,6 +130,11 @@ impl CorePools {
         self.pools.borrow().values().cloned().collect()
     }
 
+    /// What pools counted on this core that are gone, by whose they were.
+    pub fn past_stats(&self) -> Vec<(PoolName, StatsSum)> {
+        self.past.borrow().iter().map(|(name, sum)| (name.clone(), *sum)).collect()
+    }
+
     /// Closes a connection of another pool to the same node that has been idle for so long, if there is one.
     pub(crate) fn close_idle_of_others(&self, hungry: &SharedPool, idle_for: Duration) {
         let pools = self.pools();
@@ -147,6 +156,12 @@ impl CorePools {
             pool.tick(now);
         }
         self.groups.borrow_mut().retain(|_, group| !group.shared.is_retired() || Rc::strong_count(group) > 1);
-        self.pools.borrow_mut().retain(|_, pool| !pool.shared.is_retired() || Rc::strong_count(pool) > 1);
+        self.pools.borrow_mut().retain(|_, pool| {
+            let stays = !pool.shared.is_retired() || Rc::strong_count(pool) > 1;
+            if !stays {
+                *self.past.borrow_mut().entry(PoolName::of(&pool.shared)).or_default() += pool.stats.sum();
+            }
+            stays
+        });
     }
 }

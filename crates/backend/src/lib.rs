@@ -24,4 +24,4 @@ pub use server::{Idle, Server};
 pub use settings::{Parameters, Setting, Settings};
 pub use shared::{Group, Placement, SharedPool};
 pub use statement::{Statement, Statements};
-pub use stats::{PoolStats, StatsSum};
+pub use stats::{PoolName, PoolStats, StatsSum};

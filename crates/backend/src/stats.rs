@@ -1,7 +1,10 @@
 //! Counters of one pool on one core: plain cells, added up by whoever reads them.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::shared::SharedPool;
 
 /// Counters of one pool on one core. Times are in microseconds, as PgBouncer's SHOW STATS.
 #[derive(Debug, Default)]
@@ -36,6 +39,28 @@ pub struct StatsSum {
     pub opened: u64,
     pub lost: u64,
     pub lent: u64,
+}
+
+/// Whose counters: database, user, cluster and node, by name. Pools of one configuration after the other share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "said above")]
+pub struct PoolName {
+    pub database: Arc<str>,
+    pub user: Arc<str>,
+    pub cluster: String,
+    pub node: String,
+}
+
+impl PoolName {
+    /// The name of a pool.
+    pub fn of(pool: &SharedPool) -> Self {
+        Self {
+            database: Arc::clone(&pool.database),
+            user: Arc::clone(&pool.user),
+            cluster: pool.cluster.config.name.clone(),
+            node: pool.node.name.clone(),
+        }
+    }
 }
 
 impl PoolStats {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backend::{LocalPool, StatsSum};
+use backend::{LocalPool, PoolName, StatsSum};
 use session::Core;
 use session::cell::{ClientCell, Doing};
 
@@ -16,6 +16,7 @@ use super::{ClientCounts, ClientState, CoreState, Detail, PoolState, ServerState
 pub(super) struct Part {
     pub(super) core: CoreState,
     pub(super) pools: Vec<(PoolState, StatsSum)>,
+    pub(super) past: Vec<(PoolName, StatsSum)>,
     pub(super) clients: HashMap<(Arc<str>, Arc<str>), ClientCounts>,
     pub(super) each_client: Vec<ClientState>,
     pub(super) each_server: Vec<ServerState>,
@@ -32,6 +33,7 @@ pub(super) fn read(core: &Rc<Core>, detail: Detail) -> Part {
     let mut part = Part {
         core: state,
         pools,
+        past: core.pools.past_stats(),
         clients: HashMap::new(),
         each_client: Vec::new(),
         each_server: Vec::new(),
