@@ -22,7 +22,7 @@ use crate::work::{Copy, Left, Planned, Work};
 /// Names of statements that one client may have.
 const MAX_NAMES: usize = 10_000;
 /// A name that no statement on a server has: what refers to it fails.
-const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
+pub(crate) const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
 /// A text that no server understands.
 const NO_COMMAND: &[u8] = b"pgweir: refused";
 

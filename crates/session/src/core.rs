@@ -14,6 +14,7 @@ use sql::{Analyzer, LexSettings};
 use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::{Arrival, Context};
 use crate::expect::Text;
+use crate::reclaim::Unheard;
 use crate::work::Work;
 
 /// Shapes that a core remembers.
@@ -211,7 +212,7 @@ impl Core {
     }
 
     /// Has a connection cleaned up in the background that its session left as it was.
-    pub(crate) fn reclaim(&self, lease: Lease) {
-        tokio::task::spawn_local(crate::reclaim::reclaim(lease));
+    pub(crate) fn reclaim(&self, lease: Lease, unheard: Unheard) {
+        tokio::task::spawn_local(crate::reclaim::reclaim(lease, unheard));
     }
 }

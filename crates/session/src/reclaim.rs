@@ -14,35 +14,56 @@ use tokio::io::ReadBuf;
 use wire::backend::{ErrorFields, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, encode, frame, tag};
 
+use crate::admit::NO_STATEMENT;
+
 /// A connection that isn't at rest after this long is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A message that must be held whole is never longer than this.
 const MAX_WHOLE: usize = 1 << 20;
 /// A cancel that hasn't arrived after this long never will.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// What is read at once.
+const BLOCK: usize = 16 << 10;
 
-/// Cancels what runs on a connection. The connection isn't handed back before this is over.
-pub(crate) async fn cancel(handle: Rc<Handle>) {
-    handle.cancels.set(handle.cancels.get() + 1);
-    let target = &handle.pool.node.target;
-    let sent = backend::cancel::send_cancel(target, handle.pid, &handle.key);
-    match tokio::time::timeout(CANCEL_PATIENCE, sent).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(node = %handle.pool.node.name, %error, "a cancel could not be sent"),
-        Err(_) => tracing::warn!(node = %handle.pool.node.name, "a cancel took too long to send"),
+/// What a server has said that nobody has looked at: the rest of a message to be skipped, then bytes in hand.
+#[derive(Debug, Default)]
+pub(crate) struct Unheard {
+    pub(crate) skip: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Unheard {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.skip == 0 && self.bytes.is_empty()
     }
-    handle.cancels.set(handle.cancels.get() - 1);
+}
+
+/// Cancels what runs on a connection, which isn't handed back before this is over: counted from the call on, not from
+/// the first poll. A cancel that may be under way still is never over, so that the connection is closed.
+pub(crate) fn cancel(handle: Rc<Handle>) -> impl Future<Output = ()> {
+    handle.cancels.set(handle.cancels.get() + 1);
+    async move {
+        let target = &handle.pool.node.target;
+        let sent = backend::cancel::send_cancel(target, handle.pid, &handle.key);
+        match tokio::time::timeout(CANCEL_PATIENCE, sent).await {
+            Ok(Ok(())) => handle.cancels.set(handle.cancels.get() - 1),
+            Ok(Err(error)) => {
+                tracing::warn!(node = %handle.pool.node.name, %error, "a cancel could not be sent")
+            }
+            Err(_) => tracing::warn!(node = %handle.pool.node.name, "a cancel took too long to send"),
+        }
+    }
 }
 
 /// Brings a connection to rest and hands it back; closes it if that can't be done in time.
-pub(crate) async fn reclaim(mut lease: Lease) {
-    let outcome = tokio::time::timeout(PATIENCE, bring_to_rest(&mut lease)).await;
+pub(crate) async fn reclaim(mut lease: Lease, unheard: Unheard) {
+    let outcome = tokio::time::timeout(PATIENCE, bring_to_rest(&mut lease, unheard)).await;
     if matches!(outcome, Ok(Ok(()))) {
         lease.release();
     }
 }
 
-async fn bring_to_rest(server: &mut Server) -> io::Result<()> {
+async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<()> {
     if server.torn {
         // Half a message was sent: nothing that follows would be understood. But what runs is stopped.
         if server.owed > 0 {
@@ -57,30 +78,32 @@ async fn bring_to_rest(server: &mut Server) -> io::Result<()> {
         encode::sync(&mut message);
         server.owed += 1;
         send(server, &message).await?;
-        drain(server).await?;
+        drain(server, &mut unheard).await?;
         server.copy_in = false;
         server.unsynced = false;
     } else if server.owed > 0 || server.unsynced {
         cancel(Rc::clone(&server.handle)).await;
         if std::mem::take(&mut server.unsynced) {
+            // A Sync by itself would commit what was executed before it: so it must fail first.
             let mut message = Vec::new();
+            encode::bind(&mut message, b"", NO_STATEMENT, &[]).map_err(io::Error::other)?;
             encode::sync(&mut message);
             server.owed += 1;
             send(server, &message).await?;
         }
-        drain(server).await?;
+        drain(server, &mut unheard).await?;
     }
     while server.handle.cancels.get() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     if server.status != TransactionStatus::Idle {
-        execute(server, b"ROLLBACK").await?.map_err(io::Error::other)?;
+        run(server, b"ROLLBACK", &mut unheard).await?.map_err(io::Error::other)?;
     }
     if server.doubt && server.status == TransactionStatus::Idle {
-        execute(server, b"DISCARD ALL").await?.map_err(io::Error::other)?;
+        run(server, b"DISCARD ALL", &mut unheard).await?.map_err(io::Error::other)?;
         server.forget_session();
     }
-    Ok(())
+    if unheard.is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Runs one simple Query; its rows are dropped. The inner error is the server's.
@@ -88,11 +111,15 @@ async fn bring_to_rest(server: &mut Server) -> io::Result<()> {
 /// # Errors
 /// The connection failed.
 pub(crate) async fn execute(server: &mut Server, sql: &[u8]) -> io::Result<Result<(), ErrorReport>> {
+    run(server, sql, &mut Unheard::default()).await
+}
+
+async fn run(server: &mut Server, sql: &[u8], unheard: &mut Unheard) -> io::Result<Result<(), ErrorReport>> {
     let mut message = Vec::new();
     encode::query(&mut message, sql).map_err(io::Error::other)?;
     server.owed += 1;
     send(server, &message).await?;
-    match drain(server).await? {
+    match drain(server, unheard).await? {
         None => Ok(Ok(())),
         Some(report) => Ok(Err(report)),
     }
@@ -110,15 +137,12 @@ async fn send(server: &mut Server, message: &[u8]) -> io::Result<()> {
 }
 
 /// Reads until nothing is owed any more. Gives the first error that the server reported meanwhile.
-async fn drain(server: &mut Server) -> io::Result<Option<ErrorReport>> {
-    let mut buffer = vec![0; 16 << 10];
-    let (mut filled, mut skip, mut refused) = (0, 0, None);
-    while server.owed > 0 {
-        let read = std::future::poll_fn(|cx| poll_read(server, cx, &mut buffer[filled..])).await?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        filled += read;
+async fn drain(server: &mut Server, unheard: &mut Unheard) -> io::Result<Option<ErrorReport>> {
+    let Unheard { mut skip, bytes: mut buffer } = std::mem::take(unheard);
+    let mut filled = buffer.len();
+    buffer.resize(filled.max(BLOCK), 0);
+    let mut refused = None;
+    loop {
         let mut at = 0;
         loop {
             let passed = usize::min(skip, filled - at);
@@ -155,10 +179,20 @@ async fn drain(server: &mut Server) -> io::Result<Option<ErrorReport>> {
         }
         buffer.copy_within(at..filled, 0);
         filled -= at;
+        if server.owed == 0 {
+            break;
+        }
         if filled == buffer.len() {
             buffer.resize(filled * 2, 0);
         }
+        let read = std::future::poll_fn(|cx| poll_read(server, cx, &mut buffer[filled..])).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
     }
+    buffer.truncate(filled);
+    *unheard = Unheard { skip, bytes: buffer };
     Ok(refused)
 }
 

@@ -18,9 +18,10 @@ use crate::context::Seat;
 use crate::core::Core;
 use crate::own;
 use crate::plan::Plan;
+use crate::reclaim::Unheard;
 use crate::reply::Broken;
 use crate::request::{self, Request};
-use crate::work::{Retry, Work};
+use crate::work::{Left, Retry, Work};
 
 /// One client's session.
 pub(crate) struct Session {
@@ -410,21 +411,28 @@ impl Session {
     }
 
     pub(crate) fn let_go(&mut self, held: Held) {
+        self.let_go_unheard(held, Unheard::default());
+    }
+
+    fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
         self.cell.holds.borrow_mut().take();
-        if held.lease.is_at_rest() && !held.lease.doubt && held.lease.handle.cancels.get() == 0 {
+        let clean = held.lease.is_at_rest() && !held.lease.doubt && unheard.is_empty();
+        if clean && held.lease.handle.cancels.get() == 0 {
             held.lease.release();
         } else {
-            self.core.reclaim(held.lease);
+            self.core.reclaim(held.lease, unheard);
         }
     }
 
     /// The session ends: what it leaves on a server is cleaned up behind it.
     fn leave_server(&mut self, work: &mut Work) {
         if let Some(mut held) = self.held.take() {
-            held.lease.torn |= !work.up_left.is_none() && matches!(work.up_left, crate::work::Left::Pass(_));
-            held.lease.torn |= !work.up.is_flushed() || !work.down_left.is_none();
+            held.lease.torn |= matches!(work.up_left, Left::Pass(left) if left > 0) || !work.up.is_flushed();
             held.lease.doubt |= self.book.pin.is_some();
-            self.let_go(held);
+            let skip = match work.down_left {
+                Left::Pass(left) | Left::Drop(left) => left,
+            };
+            self.let_go_unheard(held, Unheard { skip, bytes: work.down.pending().to_vec() });
         }
     }
 

@@ -14,6 +14,7 @@ use route::{NoNode, Target, TargetRole};
 use wire::{ErrorReport, SqlState, encode};
 
 use crate::cell::{Doing, Kill, Signal};
+use crate::reclaim::Unheard;
 use crate::session::{End, Session};
 use crate::work::Work;
 
@@ -48,7 +49,7 @@ impl Session {
         match Box::pin(self.adopt(work, &mut lease)).await {
             Ok(()) => Ok(Ok(lease)),
             Err(report) => {
-                self.core.reclaim(lease);
+                self.core.reclaim(lease, Unheard::default());
                 Ok(Err(Box::new(report)))
             }
         }
