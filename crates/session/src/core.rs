@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub struct Core {
     hasher: foldhash::fast::RandomState,
     /// Shapes that looked like reads and that a replica refused.
     learned: RefCell<HashMap<usize, Arc<Facts>>>,
+    #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
     works: Cell<usize>,
 }
@@ -123,9 +124,7 @@ impl Core {
 
     /// The one `Text` of this core for a prepared statement's text and types.
     pub(crate) fn text(&self, sql: &[u8], types: &[u8], lex: LexSettings) -> Rc<Text> {
-        let mut hasher = self.hasher.build_hasher();
-        (sql, types).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = self.hasher.hash_one((sql, types));
         if let Some(text) = self.texts.borrow().get(&hash)
             && *text.statement.sql == *sql
             && *text.statement.types == *types

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use config::{PoolMode, RoleSetting};
+use config::RoleSetting;
 use route::{DatabaseMap, RoleSource, ShardIndex};
 use sql::facts::{Effect, Facts, Kind};
 use wire::encode::{self, Column};
@@ -340,15 +340,6 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
             let (sql, hint) = (query.sql.into(), facts.hint.clone());
             book.begun = Some(Box::new(Begun { begin, hint, sql, failed: false, loss: None }));
             "BEGIN"
-        }
-        (Kind::Begin(_), None) if book.mode == PoolMode::Statement => {
-            let report = ErrorReport::error(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "transaction blocks are not allowed in pool.mode: statement",
-            )
-            .with_hint("Use pool.mode: transaction for this database or user.");
-            session.answer_with_error(work, request, &report);
-            return true;
         }
         (Kind::Commit, Some(begun)) if !begun.failed => {
             book.begun = None;

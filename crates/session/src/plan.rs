@@ -164,6 +164,7 @@ impl Book {
                 let mut analyzer = core.analyzer.borrow_mut();
                 let analysis = analyzer.analyze(sql, self.lex);
                 let facts = Arc::clone(analysis.facts);
+                self.refuse_block(&facts)?;
                 if own::is_own(&facts) {
                     verdict.own += 1;
                 } else {
@@ -192,6 +193,7 @@ impl Book {
             tag::PARSE => {
                 let parse = Parse::parse(body)?;
                 let text = core.text(parse.sql, parse.types, self.lex);
+                self.refuse_block(&text.facts)?;
                 if own::is_own(&text.facts) {
                     verdict.own += 1;
                 } else {
@@ -289,6 +291,18 @@ impl Book {
             last.target = *target;
             last.reason = reason.clone();
         }
+    }
+
+    /// In statement mode each statement is its own transaction: nothing may begin a longer one.
+    #[inline]
+    fn refuse_block(&self, facts: &Facts) -> Result<(), ErrorReport> {
+        let begins = |statement: &Statement| matches!(statement.kind, Kind::Begin(_));
+        if self.mode != PoolMode::Statement || !facts.statements.iter().any(begins) {
+            return Ok(());
+        }
+        let message = "transaction blocks are not allowed in pool.mode: statement";
+        Err(ErrorReport::error(SqlState::FEATURE_NOT_SUPPORTED, message)
+            .with_hint("Use pool.mode: transaction for this database or user."))
     }
 
     /// What a replica refused once goes to the primary.

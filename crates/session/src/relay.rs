@@ -115,7 +115,6 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            let Some(held) = &mut self.held else { continue };
             if work.retry == Retry::No
                 && let Poll::Ready(Err(_)) = work.down.poll_flush(cx, &mut self.client)
             {

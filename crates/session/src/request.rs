@@ -47,8 +47,7 @@ pub(crate) fn delimit(pending: &[u8], max_body: usize) -> Result<Request, FrameE
 
 fn delimit_pipeline(pending: &[u8], max_body: usize) -> Result<Request, FrameError> {
     let mut at = 0;
-    loop {
-        let Some(head) = frame::peek(&pending[at..], max_body)? else { break };
+    while let Some(head) = frame::peek(&pending[at..], max_body)? {
         if !is_extended(head.tag) {
             // A Query or a Terminate in the middle of a pipeline: what came before it is a request of its own.
             return Ok(Request::Pipeline { total: at, synced: false });
