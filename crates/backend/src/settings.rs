@@ -18,6 +18,53 @@ pub struct Setting {
     pub raw: bool,
 }
 
+/// Settings whose value is a list of names (GUC_LIST_QUOTE in Postgres' guc_tables.c) and that a session may set: one
+/// literal behind `SET … TO` would be one name.
+const LISTS_OF_NAMES: [&str; 2] = ["search_path", "temp_tablespaces"];
+
+impl Setting {
+    /// As a startup packet says it: a list of names comes as one text there.
+    pub fn from_startup(name: &str, value: &str) -> Self {
+        let list = if LISTS_OF_NAMES.contains(&name) { quoted_names(value) } else { None };
+        let raw = list.is_some();
+        Self { name: name.into(), value: list.unwrap_or_else(|| value.to_owned()).into(), raw }
+    }
+}
+
+/// The names of a list, each quoted, by the rules of Postgres' SplitIdentifierString: what isn't quoted is folded to
+/// lower case. `None` if it is empty, or not such a list.
+fn quoted_names(list: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = list.trim();
+    loop {
+        let name;
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            let mut text = String::new();
+            loop {
+                let end = quoted.find('"')?;
+                text.push_str(&quoted[..end]);
+                quoted = &quoted[end + 1..];
+                let Some(more) = quoted.strip_prefix('"') else { break };
+                text.push('"');
+                quoted = more;
+            }
+            (name, rest) = (text, quoted.trim_start());
+        } else {
+            let end = rest.find(|c: char| c == ',' || c.is_ascii_whitespace()).unwrap_or(rest.len());
+            if end == 0 {
+                return None;
+            }
+            (name, rest) = (rest[..end].to_ascii_lowercase(), rest[end..].trim_start());
+        }
+        let _ = write!(out, "{}\"{}\"", if out.is_empty() { "" } else { ", " }, name.replace('"', "\"\""));
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() => return Some(out),
+            None => return None,
+        }
+    }
+}
+
 /// Settings, sorted by name; each name once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Settings(Box<[Setting]>);
@@ -235,5 +282,18 @@ mod tests {
         let a = table.intern(Settings::from_pairs([("a", "1"), ("b", "2")]));
         let b = table.intern(Settings::from_pairs([("b", "2"), ("a", "1")]));
         assert!(Rc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn a_list_of_names_at_startup_is_a_list() {
+        let said = |value: &str| Settings::default().with(Setting::from_startup("search_path", value));
+        let sql = |value: &str| Settings::default().commands_to(&said(value));
+        assert_eq!(sql("App, public"), "SET \"search_path\" TO \"app\", \"public\";");
+        assert_eq!(sql("\"$user\",\"A \"\"b\""), "SET \"search_path\" TO \"$user\", \"A \"\"b\";");
+        assert_eq!(sql("x\"; drop table t; --"), "SET \"search_path\" TO 'x\"; drop table t; --';");
+        for broken in ["", ",", "a,", "a b", "\"a", "\"a\"b"] {
+            assert!(!said(broken).find("search_path").unwrap().raw, "{broken}");
+        }
+        assert!(!Setting::from_startup("timezone", "a, b").raw);
     }
 }

@@ -100,7 +100,8 @@ fn open_book(
         // A session that keeps its connection for life keeps it where it can write.
         routing.role = RoleSetting::Primary;
     }
-    let settings = Settings::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+    let said = pairs.iter().map(|(name, value)| Setting::from_startup(name, value));
+    let settings = said.fold(Settings::default(), |all, setting| all.with(setting));
     let wanted = core.pools.intern_settings(settings);
     Ok(Book {
         proven: Rc::clone(&group.proven),
