@@ -34,7 +34,6 @@ pub(super) async fn run(admin: &Arc<Admin>, entry: &Entry) -> Result<Outcome, Er
         Action::Help => Ok(Outcome { tag: "SHOW", rows: help(), ..Outcome::default() }),
         Action::Reload => reload(admin).await,
         Action::Shutdown => {
-            tracing::info!("SHUTDOWN on the console");
             (admin.hooks.shutdown)();
             Ok(Outcome { tag: "SHUTDOWN", ..Outcome::default() })
         }
@@ -51,7 +50,6 @@ pub(super) async fn run(admin: &Arc<Admin>, entry: &Entry) -> Result<Outcome, Er
 
 /// Reads files and talks to no server; on a thread of its own, because files may be slow.
 async fn reload(admin: &Arc<Admin>) -> Result<Outcome, ErrorReport> {
-    tracing::info!("RELOAD on the console");
     let hook = Arc::clone(&admin.hooks.reload);
     let reloaded = tokio::task::spawn_blocking(move || hook()).await;
     match reloaded {

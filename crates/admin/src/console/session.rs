@@ -9,7 +9,7 @@ use ::wire::encode::{self, EncodeError};
 use ::wire::frontend::Query;
 use ::wire::{ErrorReport, MessageError, SqlState, tag};
 
-use super::commands::{self, Action};
+use super::commands::{self, Action, May};
 use super::extended::Extended;
 use super::outcome::{self, Outcome};
 use super::reply::{self, Formats};
@@ -78,7 +78,7 @@ pub(super) async fn serve(admin: Arc<Admin>, arrival: Arrival) {
     let visit = Visit::begin(&admin, &arrival);
     let Arrival { stream, startup, user, database, peer, seat, .. } = arrival;
     let Ok(stream) = stream.attach() else { return };
-    tracing::info!(%user, %database, %peer, "at the console");
+    tracing::debug!(%user, %database, %peer, "at the console");
     let mut wire = Wire::new(stream);
     let application = startup.get("application_name").unwrap_or_default();
     if let Err(error) = welcome(&mut wire.out, &user, application, seat.pid, &seat.key) {
@@ -237,6 +237,9 @@ impl Session {
         }
         let config = Arc::clone(&self.admin.context.directory.load().config);
         commands::allow(row, &self.user, &config.admin)?;
+        if row.may == May::Administer {
+            tracing::info!(user = %self.user, command = row.name, "on the console");
+        }
         let mut outcome = outcome::run(&self.admin, row).await?;
         match row.action {
             Action::Begin(_) => self.status = TransactionStatus::InTransaction,

@@ -18,7 +18,7 @@ async fn ask(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: pgweir\r\n\r\n");
     let answer = ask(address, request.as_bytes()).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

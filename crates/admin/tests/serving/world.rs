@@ -21,9 +21,16 @@ listen: {unix_dir: null, http: null}
 admin: {users: [ops], stats_users: [monitor]}
 auth: {method: trust}
 users: {ops: {password: ops}, monitor: {password: monitor}, app: {password: app}}
-clusters: {us: {nodes: {us-1: {host: 127.0.0.1, port: 1, role: primary}}}}
+pool: {size: 1}
+clusters: {us: {nodes: {us-1: {host: 127.0.0.1, port: PORT, role: primary}}}}
 databases: {app: {cluster: us}}
 ";
+
+/// The configuration, with the node at this port.
+pub(crate) fn config(port: u16) -> Arc<config::Config> {
+    let text = CONFIG.replace("PORT", &port.to_string());
+    Arc::new(config::parse_yaml(&text, "test.yaml", &|_| None, Path::new("")).unwrap())
+}
 
 /// What runs, for as long as it is held.
 pub(crate) struct World {
@@ -40,17 +47,21 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Two cores, and a configuration whose reload says one note.
+    /// Two cores in front of nothing, and a configuration whose reload says one note.
     pub(crate) async fn start() -> World {
+        World::before(1).await
+    }
+
+    /// The same in front of a server at this port, with a pool of one connection.
+    pub(crate) async fn before(port: u16) -> World {
         let handles: Arc<OnceLock<Arc<[CoreHandle<Core>]>>> = Arc::default();
-        let config = config::parse_yaml(CONFIG, "test.yaml", &|_| None, Path::new("")).unwrap();
         let reach = Arc::clone(&handles);
         let remote = Remote::new(move |core, task| {
             if let Some(handle) = reach.get().and_then(|all| all.get(core)) {
                 let _ = handle.run(move |core: &Rc<Core>| task(&core.pools));
             }
         });
-        let directory = Directory::new(Arc::new(config), 2, remote.clone()).unwrap();
+        let directory = Directory::new(config(port), 2, remote.clone()).unwrap();
         let context = Arc::new(Context {
             directory: ArcSwap::from_pointee(directory),
             tls: ArcSwapOption::empty(),
@@ -69,6 +80,10 @@ impl World {
         let cores = cores.unwrap();
         assert!(handles.set(Arc::clone(cores.handles())).is_ok());
         assert!(context.cores.set(Arc::clone(cores.handles())).is_ok());
+        for core in cores.handles().iter() {
+            let clock = core.run(|core| drop(tokio::task::spawn_local(Rc::clone(core).keep_time())));
+            clock.unwrap();
+        }
 
         let (reloads, shutdowns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let admin = Admin::new(Arc::clone(&context), hooks(&reloads, &shutdowns));
