@@ -10,6 +10,7 @@ use std::time::Duration;
 use backend::{CorePools, Lease};
 use sql::facts::Facts;
 use sql::{Analyzer, LexSettings};
+use tokio::sync::oneshot;
 
 use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::{Arrival, Context};
@@ -66,14 +67,18 @@ impl Core {
         tokio::task::spawn_local(crate::session::run(beginning));
     }
 
-    /// Cancels what the client with this pid does, if it does something.
-    pub fn cancel(self: &Rc<Self>, pid: u32) {
+    /// Cancels what the client with this pid does, if it does something. `begun` is dropped when that is over.
+    pub fn cancel(self: &Rc<Self>, pid: u32, begun: oneshot::Sender<()>) {
         let Some(cell) = self.clients.borrow().get(&pid).cloned() else { return };
         match cell.doing().0 {
             Doing::Waiting => cell.signal(Signal::Cancel),
             Doing::Active => {
                 if let Some(handle) = cell.holds.borrow().clone() {
-                    tokio::task::spawn_local(crate::reclaim::cancel(handle));
+                    let sent = crate::reclaim::cancel(handle);
+                    tokio::task::spawn_local(async move {
+                        sent.await;
+                        drop(begun);
+                    });
                 }
             }
             Doing::Idle | Doing::IdleInTransaction => {}

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::context::Context;
 
 /// Wrong keys that are looked up in a second, over all clients.
@@ -47,7 +49,8 @@ fn price() -> Duration {
 }
 
 /// Cancels what the session with this key does. The client isn't told anything either way (protocol chapter,
-/// "Canceling Requests in Progress").
+/// "Canceling Requests in Progress"), but that its connection is closed when the request has reached the server, as
+/// Postgres does: who waits for that knows that no later statement is hit.
 pub(super) async fn cancel(context: &Context, guesses: &Guesses, pid: u32, key: &[u8]) {
     let Some(wait) = guesses.take(Instant::now()) else {
         tracing::debug!(pid, "too many cancel requests with wrong keys: one was dropped unread");
@@ -62,8 +65,11 @@ pub(super) async fn cancel(context: &Context, guesses: &Guesses, pid: u32, key: 
     };
     guesses.give_back();
     let Some(handle) = context.cores.get().and_then(|cores| cores.get(core)) else { return };
-    if let Err(gone) = handle.run(move |core| core.cancel(pid)) {
-        tracing::debug!(pid, %gone, "a cancel request came too late");
+    let (begun, over) = oneshot::channel();
+    match handle.run(move |core| core.cancel(pid, begun)) {
+        // Dropped, not sent to, when it is over.
+        Ok(()) => drop(over.await),
+        Err(gone) => tracing::debug!(pid, %gone, "a cancel request came too late"),
     }
 }
 
