@@ -62,7 +62,7 @@ impl Book {
             tag::SYNC => {
                 work.up.approve(head.total);
                 work.expects.push(Expect::Sync);
-                server.owed += 1;
+                work.owe_ready(server);
             }
             tag::FLUSH => work.up.approve(head.total),
             // Outside of a COPY these are ignored, as Postgres does.
@@ -91,16 +91,15 @@ impl Book {
             drop_message(work, head);
             return;
         }
-        let alone = !*at.in_transaction && facts.statements.len() == 1;
-        if let Err(report) = self.allow_pin(&facts, alone, server) {
+        if let Err(report) = self.allow_pin(&facts, server) {
             self.refuse_query(work, server, head, report);
             return;
         }
-        Self::note_sent(work, &facts, *at.in_transaction);
+        self.note_sent(work, &facts, *at.in_transaction);
         follow_transaction(&facts, at.in_transaction);
         server.unnamed = None; // a simple Query drops the unnamed statement
         work.expects.push(Expect::Query);
-        server.owed += 1;
+        work.owe_ready(server);
         pass(work, head);
     }
 
@@ -117,7 +116,7 @@ impl Book {
         encode::query(work.up.inject(), NO_COMMAND).unwrap_or_default();
         work.expects.push(Expect::Provoked(Box::new(report)));
         work.expects.push(Expect::Query);
-        server.owed += 1;
+        work.owe_ready(server);
     }
 
     /// Makes an extended message fail on the server, and gives the client our error.
@@ -198,12 +197,11 @@ impl Book {
             work.own_portals.push((portal, text));
             return Ok(());
         }
-        let alone = !*at.in_transaction && text.facts.statements.len() == 1;
-        if let Err(report) = self.allow_pin(&text.facts, alone, server) {
+        if let Err(report) = self.allow_pin(&text.facts, server) {
             self.refuse_extended(work, head, report);
             return Ok(());
         }
-        Self::note_sent(work, &text.facts, *at.in_transaction);
+        self.note_sent(work, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
         if unnamed {
             need_unnamed(work, server, text)?;
@@ -321,8 +319,8 @@ impl Book {
     }
 
     /// Takes a pin for a session that will need one; an error if its pool has no more.
-    fn allow_pin(&mut self, facts: &Facts, alone: bool, server: &mut Server) -> Result<(), ErrorReport> {
-        let Some(reason) = Self::pins(facts, alone) else { return Ok(()) };
+    fn allow_pin(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
+        let Some(reason) = Self::pins(facts) else { return Ok(()) };
         if self.pinned_to.is_some() || self.mode == config::PoolMode::Session {
             return Ok(());
         }

@@ -5,16 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use backend::statement::Proven;
-use backend::{Parameters, Server, Setting, Settings, SharedPool};
+use backend::{Parameters, Server, Settings, SharedPool};
 use config::PoolMode;
 use route::{Reason, SessionRouting, Target, TargetRole};
 use sql::LexSettings;
-use sql::facts::{Access, Begin, Effect, Facts, Hint, Kind, PinReason};
+use sql::facts::{Access, Begin, Facts, Hint, Kind, PinReason};
 use wire::ErrorReport;
 use wire::backend::TransactionStatus;
 
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
+use crate::ledger::OpenEntries;
 use crate::work::Work;
 
 /// What a session remembers between its requests.
@@ -32,6 +33,8 @@ pub(crate) struct Book {
     pub(crate) wanted: Rc<Settings>,
     /// Those of its startup packet: what RESET goes back to.
     pub(crate) startup: Rc<Settings>,
+    /// The settings of its open transaction, if that has touched any.
+    pub(crate) open_entries: Option<Box<OpenEntries>>,
     /// What it was last told by ParameterStatus.
     pub(crate) told: Rc<Parameters>,
     /// Its named statements.
@@ -120,7 +123,7 @@ impl Book {
 
     /// Notes what a statement that is being sent may do, to the session and to the data.
     #[inline]
-    pub(crate) fn note_sent(work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
+    pub(crate) fn note_sent(&self, work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
         work.may_commit |= if in_transaction {
             facts
                 .statements
@@ -129,97 +132,13 @@ impl Book {
         } else {
             facts.access != Access::Read
         };
-        if facts.statements.iter().any(|s| !s.effects.is_empty()) {
-            work.effects.push(Arc::clone(facts));
-        }
-    }
-
-    /// The reason for which this text, sent now, would tie the session to its connection. `alone`: it is a single
-    /// statement outside of a transaction, whose settings the ledger can keep.
-    pub(crate) fn pins(facts: &Facts, alone: bool) -> Option<PinReason> {
-        let effects = facts.statements.iter().flat_map(|s| &s.effects);
-        effects.filter_map(|effect| effect_pins(effect, alone)).next()
-    }
-
-    /// A ReadyForQuery came: what was sent has happened, or hasn't. `was` is the status before it.
-    pub(crate) fn settle_effects(
-        &mut self,
-        core: &Core,
-        work: &mut Work,
-        server: &mut Server,
-        was: TransactionStatus,
-    ) {
-        if work.effects.is_empty() {
-            return;
-        }
-        let all = std::mem::take(&mut work.effects);
-        let outside = was == TransactionStatus::Idle && server.status == TransactionStatus::Idle;
-        let alone = outside && all.len() == 1 && all[0].statements.len() == 1;
-        for effect in all.iter().flat_map(|facts| &facts.statements).flat_map(|s| &s.effects) {
-            if work.failed && !outlives_rollback(effect) {
-                continue;
-            }
-            match effect_pins(effect, alone) {
-                Some(reason) => {
-                    self.pin.get_or_insert(reason);
-                    server.doubt = true;
-                }
-                None => self.settle(core, server, effect),
-            }
-        }
-    }
-
-    /// An effect that the ledger keeps.
-    fn settle(&mut self, core: &Core, server: &mut Server, effect: &Effect) {
-        match effect {
-            Effect::Set { name, value, raw } => {
-                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
-                self.wanted = core.pools.intern_settings(self.wanted.with(setting));
-                server.applied = Rc::clone(&self.wanted);
-            }
-            Effect::Reset(name) => {
-                server.applied = core.pools.intern_settings(server.applied.without(name));
-                let at_startup = self.startup.find(name).cloned();
-                let wanted = match at_startup {
-                    Some(setting) => self.wanted.with(setting),
-                    None => self.wanted.without(name),
-                };
-                self.wanted = core.pools.intern_settings(wanted);
-            }
-            Effect::ResetAll => {
-                // RESET ALL leaves the role and the session authorization as they are.
-                let kept = |from: &Settings, onto: &Settings| {
-                    let identity = ["session_authorization", "role"];
-                    identity
-                        .iter()
-                        .filter_map(|name| from.find(name))
-                        .fold(onto.clone(), |s, k| s.with(k.clone()))
-                };
-                server.applied = core.pools.intern_settings(kept(&server.applied, &Settings::default()));
-                self.wanted = core.pools.intern_settings(kept(&self.wanted, &self.startup));
-                self.routing = self.routing_at_startup;
-            }
-            Effect::DiscardAll => {
-                server.forget_session();
-                self.forget_session();
-            }
-            Effect::Deallocate(None) => {
-                server.prepared.clear();
-                self.names.clear();
-            }
-            Effect::Pin(_) | Effect::Unknown => server.doubt = true,
-            Effect::SetLocal
-            | Effect::Show(_)
-            | Effect::Listen(_)
-            | Effect::Unlisten(_)
-            | Effect::Prepare(_)
-            | Effect::Deallocate(Some(_)) => {}
-        }
+        self.note_effects(work, facts);
     }
 
     /// DISCARD ALL: as after login.
     pub(crate) fn forget_session(&mut self) {
         self.wanted = Rc::clone(&self.startup);
+        self.open_entries = None;
         self.routing = self.routing_at_startup;
         self.names.clear();
         self.unnamed = None;
@@ -243,33 +162,5 @@ pub(crate) fn lex_settings(parameters: &Parameters) -> LexSettings {
     LexSettings {
         standard_conforming_strings: parameters.get("standard_conforming_strings") != Some("off"),
         safe_encoding: !unsafe_ones.iter().any(|name| name.eq_ignore_ascii_case(encoding)),
-    }
-}
-
-/// A rollback doesn't undo it.
-fn outlives_rollback(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Unknown
-            | Effect::Pin(PinReason::AdvisoryLock | PinReason::Setseed | PinReason::Load | PinReason::Doubt)
-    )
-}
-
-fn effect_pins(effect: &Effect, alone: bool) -> Option<PinReason> {
-    match effect {
-        // What is hidden in a function or a DO block can't be moved: the connection is cleaned afterwards instead.
-        Effect::Pin(PinReason::Doubt) | Effect::Unknown => None,
-        Effect::Pin(reason) => Some(*reason),
-        Effect::Listen(_) => Some(PinReason::Listen),
-        Effect::Prepare(_) => Some(PinReason::SqlPrepare),
-        Effect::Set { .. } | Effect::Reset(_) | Effect::ResetAll if !alone => Some(PinReason::Setting),
-        Effect::Set { .. }
-        | Effect::Reset(_)
-        | Effect::ResetAll
-        | Effect::SetLocal
-        | Effect::DiscardAll
-        | Effect::Show(_)
-        | Effect::Unlisten(_)
-        | Effect::Deallocate(_) => None,
     }
 }

@@ -9,6 +9,7 @@ mod admit;
 mod book;
 mod expect;
 mod full;
+mod ledger;
 mod own;
 mod pipe;
 mod plan;

@@ -67,8 +67,9 @@ impl Book {
             at += head.total;
         }
         if !whole {
-            self.expect_writes(&mut verdict);
+            expect_writes(&mut verdict);
         }
+        self.remember_whole(&verdict);
         Ok(self.conclude(verdict, None))
     }
 
@@ -89,7 +90,6 @@ impl Book {
     /// A Query too long to look at, or one of another kind that says nothing of itself.
     pub(crate) fn plan_unknown(
         &mut self,
-        core: &Core,
         map: &DatabaseMap,
         work: &mut Work,
         what: &str,
@@ -100,7 +100,7 @@ impl Book {
         let request =
             RouteRequest { facts: &facts, sql: b"", literals: &[], parameters: None, lex: self.lex };
         let decision = route::decide(map, &routing, &request);
-        self.remember(core, &facts, what.as_bytes(), &decision);
+        self.remember(what.as_bytes(), &decision, bound);
         work.planned.push_back(Planned::Query(facts));
         self.conclude(Verdict { decision: Some(decision), others: 1, ..Verdict::default() }, bound)
     }
@@ -173,13 +173,13 @@ impl Book {
                     let request =
                         RouteRequest { facts: &facts, sql, literals, parameters: None, lex: self.lex };
                     let decision = self.learned(core, &facts, route::decide(map, &routing, &request));
-                    self.remember(core, &facts, sql, &decision);
+                    self.remember(sql, &decision, bound);
                     verdict.add(map, decision);
                 }
                 work.planned.push_back(Planned::Query(facts));
             }
             tag::FUNCTION_CALL => {
-                let plan = self.plan_unknown(core, map, work, "a function call by oid", bound);
+                let plan = self.plan_unknown(map, work, "a function call by oid", bound);
                 verdict.others += 1;
                 if let Plan::Refuse(refused) = plan {
                     return Err(*refused);
@@ -200,7 +200,7 @@ impl Book {
                     let routing = self.routing_now(map, bound, verdict.begin);
                     let decision = route::describe(map, &routing, &text.request(self.lex, None));
                     let decision = self.learned(core, &text.facts, decision);
-                    self.remember(core, &text.facts, &text.statement.sql, &decision);
+                    self.remember(&text.statement.sql, &decision, bound);
                     verdict.add(map, decision);
                 }
                 let name = parse.name.into();
@@ -262,7 +262,7 @@ impl Book {
         let routing = self.routing_now(map, bound, verdict.begin);
         let decision = route::decide(map, &routing, &text.request(self.lex, values));
         let decision = self.learned(core, &text.facts, decision);
-        self.remember(core, &text.facts, &text.statement.sql, &decision);
+        self.remember(&text.statement.sql, &decision, bound);
         if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
             verdict.begin = Some(begin);
         }
@@ -277,20 +277,6 @@ impl Book {
             _ => None,
         });
         in_hand.or_else(|| self.text(name))
-    }
-
-    /// What goes on before its Sync is judged by what may still come: the primary, where nobody asked for a replica.
-    fn expect_writes(&mut self, verdict: &mut Verdict) {
-        let Some(Decision::Go { target, reason, .. }) = &mut verdict.decision else { return };
-        if !matches!(reason.role, RoleReason::Reads | RoleReason::PipelineReads | RoleReason::Empty) {
-            return;
-        }
-        target.role = TargetRole::Primary;
-        reason.role = RoleReason::PipelineGoesOn;
-        if let Some(last) = &mut self.last {
-            last.target = *target;
-            last.reason = reason.clone();
-        }
     }
 
     /// In statement mode each statement is its own transaction: nothing may begin a longer one.
@@ -322,7 +308,7 @@ impl Book {
     }
 
     /// Keeps what was decided, for `SHOW pgweir.route`.
-    fn remember(&mut self, _core: &Core, _facts: &Arc<Facts>, sql: &[u8], decision: &Decision) {
+    fn remember(&mut self, sql: &[u8], decision: &Decision, bound: Option<Target>) {
         let Decision::Go { target, reason, would } = decision else { return };
         let statement = &sql[..sql.len().min(STATEMENT_KEPT)];
         match &mut self.last {
@@ -330,7 +316,9 @@ impl Book {
                 last.target = *target;
                 last.reason.clone_from(reason);
                 last.would = *would;
-                last.node = None;
+                if bound.is_none() {
+                    last.node = None;
+                }
                 last.statement.clear();
                 last.statement.extend_from_slice(statement);
             }
@@ -343,6 +331,18 @@ impl Book {
                     statement: statement.to_vec(),
                 }));
             }
+        }
+    }
+
+    /// The last route is that of the whole request, not of its last message.
+    fn remember_whole(&mut self, verdict: &Verdict) {
+        let (Some(Decision::Go { target, reason, .. }), Some(last)) = (&verdict.decision, &mut self.last)
+        else {
+            return;
+        };
+        if last.target != *target {
+            last.target = *target;
+            last.reason.clone_from(reason);
         }
     }
 
@@ -382,6 +382,16 @@ impl Text {
             parameters,
             lex,
         }
+    }
+}
+
+/// What goes on before its Sync is judged by what may still come: the primary, where nobody asked for a replica.
+fn expect_writes(verdict: &mut Verdict) {
+    if let Some(Decision::Go { target, reason, .. }) = &mut verdict.decision
+        && matches!(reason.role, RoleReason::Reads | RoleReason::PipelineReads | RoleReason::Empty)
+    {
+        target.role = TargetRole::Primary;
+        reason.role = RoleReason::PipelineGoesOn;
     }
 }
 

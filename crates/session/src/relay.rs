@@ -36,7 +36,7 @@ impl Session {
         // It came as a Query of this text, so it fits into one.
         encode::query(work.up.inject(), &begun.sql).unwrap_or_default();
         work.expects.push(Expect::OwnQuery);
-        held.lease.owed += 1;
+        work.owe_ready(&mut held.lease);
         held.in_transaction = true;
         work.may_commit = false;
     }
@@ -205,13 +205,7 @@ impl Session {
             tag::COPY_DATA if in_copy => {}
             tag::QUERY | tag::FUNCTION_CALL if head.total > request::MAX_TEXT => {
                 let map = &self.group.shared.map;
-                plan = Ok(self.book.plan_unknown(
-                    &self.core,
-                    map,
-                    work,
-                    "a text too long to look at",
-                    Some(held.target),
-                ));
+                plan = Ok(self.book.plan_unknown(map, work, "a text too long to look at", Some(held.target)));
             }
             tag::BIND if here < head.total && names_are_here(pending, head)? => {}
             _ if here < head.total => {
@@ -286,6 +280,9 @@ impl Session {
             work.planned.clear();
             return Ok(false);
         }
+        if let Some(last) = &mut self.book.last {
+            last.node = Some(std::sync::Arc::clone(&held.lease.handle.pool.node));
+        }
         self.send_request(work, found)?;
         Ok(true)
     }
@@ -329,6 +326,7 @@ impl Session {
         let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
         self.book.pinned_to = None;
+        self.book.open_entries = None;
         let report = loss_report(&broken, work.may_commit, held.in_transaction, &pool);
         tracing::warn!(
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,

@@ -150,7 +150,9 @@ impl Book {
             }
             (tag::COPY_IN_RESPONSE, Some(Expect::Execute)) => {
                 begin_copy_in(work, server);
-                server.owed -= work.expects.drop_syncs_sent_before_copy();
+                let ignored = work.expects.drop_syncs_sent_before_copy();
+                server.owed -= ignored;
+                work.ready_sent = work.ready_sent.wrapping_sub(ignored);
                 true
             }
             (tag::COPY_OUT_RESPONSE, Some(Expect::Query | Expect::Execute)) => {
@@ -213,6 +215,7 @@ impl Book {
             }
             _ => return Err(Broken::Protocol("a ReadyForQuery that nobody asked for")),
         }
+        work.ready_seen = work.ready_seen.wrapping_add(1);
         work.failed = false;
         if server.owed == 0 {
             work.may_commit = false;

@@ -298,7 +298,7 @@ impl Session {
             _ => 0,
         };
         let plan = if matches!(request, Request::Long) {
-            Ok(self.book.plan_unknown(&self.core, map, work, "a text too long to look at", None))
+            Ok(self.book.plan_unknown(map, work, "a text too long to look at", None))
         } else {
             let whole = !matches!(request, Request::Pipeline { synced: false, .. });
             self.book.plan(&self.core, map, work, total, whole)

@@ -110,6 +110,7 @@ fn open_book(
         routing_at_startup: routing,
         startup: Rc::clone(&wanted),
         wanted,
+        open_entries: None,
         told: core.pools.intern_parameters(Parameters::default()),
         names: Default::default(),
         unnamed: None,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use backend::Server;
 use sql::facts::Facts;
 
 use crate::expect::{Expectations, StatementName, Text};
@@ -28,8 +29,11 @@ pub(crate) struct Work {
     pub(crate) failed: bool,
     /// Our own error was told to the client in the extended protocol: its messages are skipped up to its Sync.
     pub(crate) skipping: bool,
-    /// What was sent since the last ReadyForQuery and has effects on the session.
-    pub(crate) effects: Vec<Arc<Facts>>,
+    /// What was sent, is not yet settled by a ReadyForQuery, and has effects on the session.
+    pub(crate) effects: VecDeque<Sent>,
+    /// Messages sent that a ReadyForQuery answers, and ReadyForQuerys that came, on this connection.
+    pub(crate) ready_sent: u32,
+    pub(crate) ready_seen: u32,
     /// What was sent since the last ReadyForQuery might have been committed.
     pub(crate) may_commit: bool,
     /// What was found out of the messages that are in hand and not yet sent on.
@@ -79,6 +83,13 @@ impl Left {
     }
 }
 
+/// A text that was sent, and the ReadyForQuery that settles it.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) ready: u32,
+    pub(crate) facts: Arc<Facts>,
+}
+
 /// What `plan` found out of a message, for whoever sends it on its way.
 #[derive(Debug)]
 pub(crate) enum Planned {
@@ -121,7 +132,9 @@ impl Work {
             copy: Copy::No,
             failed: false,
             skipping: false,
-            effects: Vec::new(),
+            effects: VecDeque::new(),
+            ready_sent: 0,
+            ready_seen: 0,
             may_commit: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
@@ -145,6 +158,13 @@ impl Work {
         self.skipping = false;
     }
 
+    /// A message is being sent that a ReadyForQuery will answer.
+    #[inline]
+    pub(crate) fn owe_ready(&mut self, server: &mut Server) {
+        server.owed += 1;
+        self.ready_sent = self.ready_sent.wrapping_add(1);
+    }
+
     /// Forgets what belongs to one server connection.
     pub(crate) fn reset_request(&mut self) {
         self.up_left = Left::NONE;
@@ -153,6 +173,8 @@ impl Work {
         self.copy = Copy::No;
         self.failed = false;
         self.effects.clear();
+        self.ready_sent = 0;
+        self.ready_seen = 0;
         self.may_commit = false;
         self.planned.clear();
         self.own_portals.clear();

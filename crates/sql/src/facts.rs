@@ -230,6 +230,14 @@ pub enum Effect {
     },
     /// SET LOCAL, set_config(…, true): ends with the transaction.
     SetLocal,
+    /// SAVEPOINT name.
+    Savepoint(Name),
+    /// RELEASE [SAVEPOINT] name.
+    ReleaseSavepoint(Name),
+    /// ROLLBACK TO [SAVEPOINT] name.
+    RollbackTo(Name),
+    /// ROLLBACK AND CHAIN (COMMIT AND CHAIN has the kind alone).
+    RollbackAndChain,
     /// RESET name, SET name TO DEFAULT.
     Reset(Name),
     /// RESET ALL.

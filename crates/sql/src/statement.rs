@@ -1,6 +1,6 @@
 //! One statement to facts: its first keyword decides who looks at it.
 
-use crate::facts::{Because, Kind, Name, Statement};
+use crate::facts::{Because, Effect, Kind, Name, Statement};
 use crate::lexer::TokenKind;
 use crate::tokens::Cursor;
 use crate::{cursor, nested, query, setting, transaction, utility};
@@ -21,8 +21,8 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         "start" if rest.eat("transaction") => transaction::begin(rest),
         "commit" | "end" => transaction::end(rest, Kind::Commit),
         "rollback" | "abort" => transaction::end(rest, Kind::Rollback),
-        "savepoint" => transaction::within(Kind::Savepoint),
-        "release" => transaction::within(Kind::Release),
+        "savepoint" => transaction::savepoint(rest, Kind::Savepoint, Effect::Savepoint),
+        "release" => transaction::savepoint(rest, Kind::Release, Effect::ReleaseSavepoint),
         "prepare" if rest.eat("transaction") => transaction::two_phase("PREPARE TRANSACTION", false),
         "set" => setting::set(rest),
         "reset" => setting::reset(rest),

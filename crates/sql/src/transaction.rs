@@ -1,6 +1,6 @@
 //! Transaction control: BEGIN, COMMIT, ROLLBACK, savepoints, two-phase commit.
 
-use crate::facts::{Access, Because, Begin, Kind, Statement};
+use crate::facts::{Access, Because, Begin, Effect, Kind, Name, Statement};
 use crate::statement::command;
 use crate::tokens::Cursor;
 
@@ -42,14 +42,31 @@ pub(crate) fn end(mut rest: Cursor<'_>, kind: Kind) -> Statement {
     }
     rest.eat_any(&["work", "transaction"]);
     let kind = if kind == Kind::Rollback && rest.eat("to") {
-        return within(Kind::RollbackTo);
+        return savepoint(rest, Kind::RollbackTo, Effect::RollbackTo);
     } else if rest.eat_all(&["and", "chain"]) {
-        Kind::EndAndChain
+        let mut statement = Statement::read(Kind::EndAndChain);
+        if kind == Kind::Rollback {
+            statement.effects.push(Effect::RollbackAndChain);
+        }
+        return if rest.is_empty() { statement } else { Statement::unknown("the end of COMMIT or ROLLBACK") };
     } else {
         rest.eat_all(&["and", "no", "chain"]);
         kind
     };
     if rest.is_empty() { Statement::read(kind) } else { Statement::unknown("the end of COMMIT or ROLLBACK") }
+}
+
+/// SAVEPOINT, RELEASE or ROLLBACK TO, of which the rest follows.
+pub(crate) fn savepoint(mut rest: Cursor<'_>, kind: Kind, effect: fn(Name) -> Effect) -> Statement {
+    if kind != Kind::Savepoint {
+        rest.eat("savepoint");
+    }
+    let mut statement = within(kind);
+    match rest.name() {
+        Some(name) if rest.is_empty() => statement.effects.push(effect(name)),
+        _ => return Statement::unknown("the name of a savepoint"),
+    }
+    statement
 }
 
 /// What only has a meaning within a transaction and goes where that is: access says `Read`.

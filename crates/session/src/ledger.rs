@@ -1,0 +1,257 @@
+//! The ledger of a session's settings, exact under transactions and savepoints.
+//!
+//! A setting is written down once its server has confirmed it. Inside a transaction it is written beside what was
+//! there when the transaction began, so that a rollback brings that back, to a savepoint too.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use backend::{Server, Setting, Settings};
+use sql::facts::{Effect, Facts, Kind, Name, PinReason};
+use wire::backend::TransactionStatus;
+
+use crate::book::Book;
+use crate::core::Core;
+use crate::work::{Sent, Work};
+
+/// What a session wants, and what its server connection has. They differ after a RESET: the server goes back to its
+/// own default, the session to what its startup packet said.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    wanted: Rc<Settings>,
+    applied: Rc<Settings>,
+}
+
+/// The settings of an open transaction.
+#[derive(Debug)]
+pub(crate) struct OpenEntries {
+    now: Entry,
+    savepoints: Vec<(Name, Entry)>,
+}
+
+impl Book {
+    /// Notes what a statement that is being sent may do to the session. `seq`: which ReadyForQuery will settle it.
+    #[inline]
+    pub(crate) fn note_effects(&self, work: &mut Work, facts: &Arc<Facts>) {
+        let follows = self.open_entries.is_some() || !work.effects.is_empty() || facts.statements.len() > 1;
+        if facts.statements.iter().any(|s| !s.effects.is_empty() || (follows && ends_or_begins(s.kind))) {
+            work.effects.push_back(Sent { ready: work.ready_sent, facts: Arc::clone(facts) });
+        }
+    }
+
+    /// The reason for which this text would tie the session to its connection.
+    pub(crate) fn pins(facts: &Facts) -> Option<PinReason> {
+        let effects = facts.statements.iter().flat_map(|s| &s.effects);
+        effects.filter_map(effect_pins).next()
+    }
+
+    /// A ReadyForQuery came: what was sent up to it has happened, or hasn't. `was` is the status before it.
+    pub(crate) fn settle_effects(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        was: TransactionStatus,
+    ) {
+        let ready = work.ready_seen;
+        if work.effects.is_empty() && self.open_entries.is_none() {
+            return;
+        }
+        let mut aborted = was == TransactionStatus::Failed;
+        let mut in_transaction = was != TransactionStatus::Idle;
+        let of_settings =
+            work.effects.iter().filter(|sent| sent.ready == ready).flat_map(|s| &s.facts.statements);
+        let several = of_settings.flat_map(|s| &s.effects).filter(|e| is_of_settings(e)).count() > 1;
+        while work.effects.front().is_some_and(|sent| sent.ready <= ready) {
+            let Some(sent) = work.effects.pop_front() else { break };
+            for statement in &sent.facts.statements {
+                if work.failed {
+                    self.settle_failed(server, &statement.effects, in_transaction && several);
+                    continue;
+                }
+                match statement.kind {
+                    Kind::Begin(_) => in_transaction = true,
+                    Kind::Commit if !aborted => self.commit(server),
+                    Kind::Commit | Kind::Rollback => self.open_entries = None,
+                    Kind::EndAndChain if statement.effects.is_empty() && !aborted => self.commit(server),
+                    Kind::EndAndChain => self.open_entries = None,
+                    _ => {}
+                }
+                in_transaction &= !matches!(statement.kind, Kind::Commit | Kind::Rollback);
+                for effect in &statement.effects {
+                    aborted &= !matches!(effect, Effect::RollbackTo(_));
+                    self.settle(core, server, effect, in_transaction);
+                }
+            }
+        }
+        if server.status == TransactionStatus::Idle {
+            self.open_entries = None; // what wasn't committed was rolled back
+        }
+    }
+
+    /// Of what failed, only what no rollback undoes has happened. Where several statements of one request concern
+    /// settings and one of them failed inside a transaction, which of them came before it isn't known: the session
+    /// keeps its connection then.
+    fn settle_failed(&mut self, server: &mut Server, effects: &[Effect], unsure: bool) {
+        for effect in effects {
+            if let Some(reason) = effect_pins(effect).filter(|reason| outlives_rollback(*reason)) {
+                self.pin.get_or_insert(reason);
+                server.doubt = true;
+            }
+            server.doubt |= matches!(effect, Effect::Unknown | Effect::Pin(PinReason::Doubt));
+            if unsure && is_of_settings(effect) {
+                self.pin.get_or_insert(PinReason::Setting);
+                server.doubt = true;
+            }
+        }
+    }
+
+    fn settle(&mut self, core: &Core, server: &mut Server, effect: &Effect, in_transaction: bool) {
+        if let Some(reason) = effect_pins(effect) {
+            self.pin.get_or_insert(reason);
+            server.doubt = true;
+            return;
+        }
+        match effect {
+            Effect::Set { .. } | Effect::Reset(_) | Effect::ResetAll => {
+                let before = self.entry(server);
+                let after = self.changed(core, &before, effect);
+                if in_transaction {
+                    self.open(server).now = after;
+                } else {
+                    self.wanted = after.wanted;
+                    server.applied = after.applied;
+                }
+            }
+            Effect::Savepoint(name) => {
+                let open = self.open(server);
+                open.savepoints.push((name.clone(), open.now.clone()));
+            }
+            Effect::ReleaseSavepoint(name) => {
+                let open = self.open(server);
+                if let Some(at) = open.savepoints.iter().rposition(|(known, _)| known == name) {
+                    open.savepoints.truncate(at);
+                }
+            }
+            Effect::RollbackTo(name) => {
+                let open = self.open(server);
+                if let Some(at) = open.savepoints.iter().rposition(|(known, _)| known == name) {
+                    open.savepoints.truncate(at + 1);
+                    open.now = open.savepoints[at].1.clone();
+                }
+            }
+            Effect::DiscardAll => {
+                server.forget_session();
+                self.forget_session();
+            }
+            Effect::Deallocate(None) => {
+                server.prepared.clear();
+                self.names.clear();
+            }
+            Effect::Pin(_) | Effect::Unknown => server.doubt = true,
+            Effect::SetLocal
+            | Effect::RollbackAndChain
+            | Effect::Show(_)
+            | Effect::Listen(_)
+            | Effect::Unlisten(_)
+            | Effect::Prepare(_)
+            | Effect::Deallocate(Some(_)) => {}
+        }
+    }
+
+    /// What holds now, in the open transaction or outside.
+    fn entry(&self, server: &Server) -> Entry {
+        match &self.open_entries {
+            Some(open) => open.now.clone(),
+            None => Entry { wanted: Rc::clone(&self.wanted), applied: Rc::clone(&server.applied) },
+        }
+    }
+
+    fn open(&mut self, server: &Server) -> &mut OpenEntries {
+        let now = self.entry(server);
+        self.open_entries.get_or_insert_with(|| Box::new(OpenEntries { now, savepoints: Vec::new() }))
+    }
+
+    fn commit(&mut self, server: &mut Server) {
+        if let Some(open) = self.open_entries.take() {
+            self.wanted = open.now.wanted;
+            server.applied = open.now.applied;
+        }
+    }
+
+    /// What holds after a SET or RESET.
+    fn changed(&mut self, core: &Core, before: &Entry, effect: &Effect) -> Entry {
+        let intern = |settings| core.pools.intern_settings(settings);
+        match effect {
+            Effect::Set { name, value, raw } => {
+                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
+                Entry {
+                    applied: intern(before.applied.with(setting.clone())),
+                    wanted: intern(before.wanted.with(setting)),
+                }
+            }
+            Effect::Reset(name) => {
+                let at_startup = self.startup.find(name).cloned();
+                let wanted =
+                    at_startup.map_or_else(|| before.wanted.without(name), |s| before.wanted.with(s));
+                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted) }
+            }
+            _ => {
+                // RESET ALL leaves the role and the session authorization as they are.
+                self.routing = self.routing_at_startup;
+                let kept = |from: &Settings, onto: &Settings| {
+                    let identity =
+                        ["session_authorization", "role"].into_iter().filter_map(|name| from.find(name));
+                    identity.fold(onto.clone(), |settings, kept| settings.with(kept.clone()))
+                };
+                Entry {
+                    applied: intern(kept(&before.applied, &Settings::default())),
+                    wanted: intern(kept(&before.wanted, &self.startup)),
+                }
+            }
+        }
+    }
+}
+
+fn ends_or_begins(kind: Kind) -> bool {
+    matches!(kind, Kind::Begin(_) | Kind::Commit | Kind::Rollback | Kind::EndAndChain)
+}
+
+fn is_of_settings(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Set { .. }
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::Savepoint(_)
+            | Effect::ReleaseSavepoint(_)
+            | Effect::RollbackTo(_)
+    )
+}
+
+fn outlives_rollback(reason: PinReason) -> bool {
+    matches!(reason, PinReason::AdvisoryLock | PinReason::Setseed | PinReason::Load)
+}
+
+fn effect_pins(effect: &Effect) -> Option<PinReason> {
+    match effect {
+        // What is hidden in a function or a DO block can't be moved: the connection is cleaned afterwards instead.
+        Effect::Pin(PinReason::Doubt) => None,
+        Effect::Pin(reason) => Some(*reason),
+        Effect::Listen(_) => Some(PinReason::Listen),
+        Effect::Prepare(_) => Some(PinReason::SqlPrepare),
+        Effect::Set { .. }
+        | Effect::SetLocal
+        | Effect::Savepoint(_)
+        | Effect::ReleaseSavepoint(_)
+        | Effect::RollbackTo(_)
+        | Effect::RollbackAndChain
+        | Effect::Reset(_)
+        | Effect::ResetAll
+        | Effect::DiscardAll
+        | Effect::Show(_)
+        | Effect::Unlisten(_)
+        | Effect::Deallocate(_)
+        | Effect::Unknown => None,
+    }
+}
