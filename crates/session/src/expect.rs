@@ -119,6 +119,11 @@ impl Expectations {
         matches!(self.0.back(), Some(Expect::Execute))
     }
 
+    /// Whether a statement is not yet answered that may turn out to be a COPY.
+    pub(crate) fn may_copy(&self) -> bool {
+        self.0.iter().any(|e| matches!(e, Expect::Query | Expect::OwnQuery | Expect::Execute))
+    }
+
     /// How many ReadyForQuerys the client still waits for.
     pub(crate) fn count_ready(&self) -> usize {
         self.0.iter().filter(|e| matches!(e, Expect::Query | Expect::Sync | Expect::AnswerQuery(_))).count()

@@ -201,7 +201,9 @@ impl Pipe {
             return true;
         }
         self.close_up();
-        self.block.len() - self.end >= LITTLE
+        let room = self.block.len() - self.end;
+        // Where nothing is left to be written, waiting would make no more room.
+        room >= LITTLE || (room > 0 && self.is_flushed())
     }
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream. Needs room.

@@ -88,7 +88,7 @@ impl Session {
                 self.obey(signal)?;
             }
             let Some(held) = &mut self.held else { return Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) };
-            let mut progress = false;
+            let (mut progress, mut full) = (false, false);
 
             // Client to server: what may be sent.
             if let Poll::Ready(Err(_)) = work.up.poll_flush(cx, &mut held.lease.stream) {
@@ -111,18 +111,27 @@ impl Session {
                             Ok(false) => {}
                             Err(broken) => return Poll::Ready(Ok(Turn::Broken(broken))),
                         }
+                        // What the client has sent may have waited for this answer.
+                        if !work.up.pending().is_empty() {
+                            self.take_more(work)?;
+                        }
                     }
                     Poll::Pending => {}
                 }
+            } else {
+                full = true;
             }
-            if work.retry == Retry::No
-                && let Poll::Ready(Err(_)) = work.down.poll_flush(cx, &mut self.client)
-            {
-                return Poll::Ready(Err(End::Gone));
+            if work.retry == Retry::No {
+                match work.down.poll_flush(cx, &mut self.client) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    // There is room now: the server is to be read again.
+                    Poll::Ready(Ok(())) => progress |= full,
+                    Poll::Pending => {}
+                }
             }
 
             // Client to server: what comes next.
-            if work.up.is_flushed() || work.up.has_room() {
+            if work.up.has_room() {
                 match work.up.poll_fill(cx, &mut self.client) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(_)) => {
@@ -203,6 +212,10 @@ impl Session {
         match head.tag {
             tag::TERMINATE => return Err(End::Terminate),
             tag::COPY_DATA if in_copy => {}
+            // Whether it is COPY data is known when the statement before it is answered.
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if !in_copy && work.expects.may_copy() => {
+                return Ok(false);
+            }
             tag::QUERY | tag::FUNCTION_CALL if head.total > request::MAX_TEXT => {
                 let map = &self.group.shared.map;
                 plan = Ok(self.book.plan_unknown(map, work, "a text too long to look at", Some(held.target)));
