@@ -96,10 +96,7 @@ pub(crate) fn verdict(schema: Option<&str>, name: &str, quoted: bool) -> Verdict
     if STEADY.binary_search(&name).is_ok() {
         return if PRIMARY.contains(&name) || name.starts_with("pg_stat_get_") {
             Verdict::Primary
-        } else if ["table_to_xml", "schema_to_xml", "database_to_xml"]
-            .iter()
-            .any(|reader| name.starts_with(reader))
-        {
+        } else if reads_unknown_tables(name) {
             Verdict::ReadsUnknownTables
         } else {
             Verdict::Reads
@@ -114,6 +111,20 @@ pub(crate) fn verdict(schema: Option<&str>, name: &str, quoted: bool) -> Verdict
     } else {
         Verdict::Unknown
     }
+}
+
+/// Whether this built-in reads tables, or runs a query, that its arguments name.
+pub(crate) fn reads_unknown_tables(name: &str) -> bool {
+    const READERS: [&str; 7] = [
+        "table_to_xml",
+        "schema_to_xml",
+        "database_to_xml",
+        "query_to_xml",
+        "cursor_to_xml",
+        "ts_stat",
+        "ts_rewrite",
+    ];
+    READERS.iter().any(|reader| name.starts_with(reader))
 }
 
 /// Whether the facts of a call depend on the values of its arguments, so that they stay in the shape.

@@ -109,7 +109,10 @@ impl Walk {
         match functions::verdict(schema.as_deref(), &name, quoted) {
             Verdict::Reads => {}
             Verdict::ReadsUnknownTables => self.statement.relations_complete = false,
-            Verdict::Primary => self.statement.worsen(Access::Write, Because::Function(name)),
+            Verdict::Primary => {
+                self.statement.relations_complete &= !functions::reads_unknown_tables(&name);
+                self.statement.worsen(Access::Write, Because::Function(name));
+            }
             Verdict::Unknown => {
                 self.statement.relations_complete = false;
                 self.statement.worsen(Access::Unknown, Because::UnknownFunction(name));
