@@ -91,11 +91,12 @@ pub(crate) async fn run(beginning: impl Future<Output = Option<Session>> + Unpin
 impl Session {
     async fn serve(&mut self) -> End {
         loop {
-            if let Err(end) = self.idle().await {
-                return end;
-            }
+            let idle = self.idle().await;
             let mut work = self.core.lend_work();
-            let outcome = self.busy(&mut work).await;
+            let outcome = match idle {
+                Ok(()) => self.busy(&mut work).await,
+                Err(end) => Err(end),
+            };
             if let Err(end) = outcome {
                 self.leave_server(&mut work);
                 Box::pin(self.farewell(&mut work, &end)).await;
