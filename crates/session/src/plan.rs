@@ -172,7 +172,7 @@ impl Book {
                     let literals = analysis.literals;
                     let request =
                         RouteRequest { facts: &facts, sql, literals, parameters: None, lex: self.lex };
-                    let decision = self.learned(core, &facts, route::decide(map, &routing, &request));
+                    let decision = self.learned(core, &facts, route::decide(map, &routing, &request), true);
                     self.remember(sql, &decision, bound);
                     verdict.add(map, decision);
                 }
@@ -199,7 +199,7 @@ impl Book {
                 } else {
                     let routing = self.routing_now(map, bound, verdict.begin);
                     let decision = route::describe(map, &routing, &text.request(self.lex, None));
-                    let decision = self.learned(core, &text.facts, decision);
+                    let decision = self.learned(core, &text.facts, decision, false);
                     self.remember(&text.statement.sql, &decision, bound);
                     verdict.add(map, decision);
                 }
@@ -261,7 +261,7 @@ impl Book {
         let values = values.as_ref().map(|values| values as &dyn Parameters);
         let routing = self.routing_now(map, bound, verdict.begin);
         let decision = route::decide(map, &routing, &text.request(self.lex, values));
-        let decision = self.learned(core, &text.facts, decision);
+        let decision = self.learned(core, &text.facts, decision, true);
         self.remember(&text.statement.sql, &decision, bound);
         if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
             verdict.begin = Some(begin);
@@ -292,12 +292,15 @@ impl Book {
     }
 
     /// What a replica refused once goes to the primary.
-    fn learned(&self, core: &Core, facts: &Arc<Facts>, decision: Decision) -> Decision {
+    /// While a request is planned again that a replica refused, the first of its texts that is run (`runs`; the others
+    /// are only prepared) is the one that it refused: had it answered that one, nothing could be run again.
+    fn learned(&mut self, core: &Core, facts: &Arc<Facts>, decision: Decision, runs: bool) -> Decision {
+        let learning = runs && std::mem::take(&mut self.learning);
         match decision {
             Decision::Go { target, reason: Reason { role: RoleReason::Reads, shard }, would }
-                if self.learning || core.is_learned_write(facts) =>
+                if learning || core.is_learned_write(facts) =>
             {
-                if self.learning {
+                if learning {
                     core.learn_write(facts);
                 }
                 let target = Target { role: TargetRole::Primary, ..target };
