@@ -315,11 +315,12 @@ async fn hidden_write_extended(world: &World) -> Outcome {
 }
 
 async fn hidden_write_in_a_pipeline(world: &World) -> Outcome {
+    const BESIDE: &str = "SELECT inet_server_port(), 'beside a hidden write'";
     let mut client = world.client().await?;
     let before = ticket(world)?;
     let script = Script::new()
         .run("SELECT n FROM next_ticket_pipelined", &[])
-        .run("SELECT inet_server_port(), pg_backend_pid()", &[])
+        .run(BESIDE, &[])
         .run("SELECT 3", &[])
         .sync();
     let frames = client.run(&script).await?;
@@ -327,7 +328,7 @@ async fn hidden_write_in_a_pipeline(world: &World) -> Outcome {
     let port = rows(&frames)[1][0].clone().unwrap_or_default();
     ensure(world.node(&port) == "us-1", || format!("the second was answered by {}", world.node(&port)))?;
     ensure(ticket(world)? == before + 1, || "it was not run exactly once".into())?;
-    let after = world.answered(&mut client, "SELECT inet_server_port(), 7").await?;
+    let after = world.answered(&mut client, BESIDE).await?;
     ensure(after != "us-1", || "what was beside it in the pipeline was learned as a write".into())
 }
 
@@ -874,6 +875,48 @@ async fn nodes_come_and_go() {
             let mut client = world.client().await?;
             let node = world.answered(&mut client, "DELETE FROM log RETURNING inet_server_port()").await?;
             ensure(node == "us-2", || format!("written on {node}"))
+        }
+        .await,
+    );
+    cases.add(
+        "a switchover is a pause",
+        async {
+            let mut clients = vec![world.client().await?, world.client().await?];
+            for client in &mut clients {
+                client.rows("SELECT 1 FROM t FOR UPDATE").await?;
+            }
+            world.cluster.wait_all_caught_up()?;
+            world.cluster.stop(1, Mode::Fast)?;
+            // There is no primary now: what writes waits, one in a transaction and one alone.
+            clients[0]
+                .send(
+                    Script::new()
+                        .query("INSERT INTO log (what) VALUES ('waited') RETURNING inet_server_port()")
+                        .bytes(),
+                )
+                .await?;
+            clients[1].rows("BEGIN").await?;
+            clients[1]
+                .send(
+                    Script::new()
+                        .run("INSERT INTO log (what) VALUES ('waited') RETURNING inet_server_port()", &[])
+                        .sync()
+                        .bytes(),
+                )
+                .await?;
+            let mut reader = world.client().await?;
+            let node = world.answered(&mut reader, "SELECT inet_server_port()").await?;
+            ensure(node != "us-2", || format!("read from {node}, which is down"))?;
+            world.cluster.promote(0)?;
+            for client in &mut clients {
+                let frames = client.read_until_ready().await?;
+                ensure(first_error(&frames).is_none(), || format!("{frames:?}"))?;
+                let node = world.node(&rows(&frames)[0][0].clone().unwrap_or_default());
+                ensure(node == "us-1", || format!("written on {node}"))?;
+            }
+            clients[1].rows("COMMIT").await?;
+            let kept = world.cluster.psql(0, "app", "SELECT count(*) FROM log WHERE what = 'waited'")?;
+            ensure(kept == "2", || format!("{kept} of 2 writes are there"))
         }
         .await,
     );
