@@ -188,7 +188,7 @@ impl LocalPool {
     pub fn put(self: &Rc<Self>, mut idle: Idle) {
         let Some(core) = self.core.upgrade() else { return };
         let expired = idle.server().expires.is_some_and(|at| at <= core.now());
-        if expired || self.shared.is_retired() || self.shared.node.budget.should_yield(self.shared.open()) {
+        if expired || self.shared.node.budget.should_yield(self.shared.open()) {
             return; // dropped: closed, and its right goes to who needs it
         }
         let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
@@ -202,6 +202,7 @@ impl LocalPool {
                 self.say_waiting();
                 waiter.finish(Ok(idle));
             }
+            None if self.shared.is_retired() => {}
             None => {
                 idle.set_idle_since(core.now());
                 self.idle.borrow_mut().push(idle);
@@ -373,6 +374,7 @@ impl LocalPool {
             }
             self.pump();
         } else if self.shared.homes.first() == Some(&self.index)
+            && !self.shared.is_retired()
             && self.shared.open() < self.shared.settings.min_pool_size
             && let Ok(right) = self.shared.take_right(false)
         {

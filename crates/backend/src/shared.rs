@@ -88,7 +88,7 @@ pub enum NoRight {
     Pool,
     /// The node's budget is used up, by other pools too.
     Budget,
-    /// The last attempt failed a moment ago, or the pool is retired.
+    /// The last attempt failed a moment ago.
     NotNow,
 }
 
@@ -227,14 +227,14 @@ impl SharedPool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Replaced by a reload: nothing is kept.
+    /// Replaced by a reload: who waits is served still, nothing else is kept.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
 
     /// The right to open one more, from the reserve too if `reserve`.
     pub(crate) fn take_right(self: &Arc<Self>, reserve: bool) -> Result<Right, NoRight> {
-        if self.is_retired() || self.failed_lately() {
+        if self.failed_lately() {
             return Err(NoRight::NotNow);
         }
         let limit = self.size + if reserve { self.settings.reserve_pool_size } else { 0 };
