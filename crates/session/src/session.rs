@@ -90,8 +90,9 @@ pub(crate) async fn run(beginning: impl Future<Output = Option<Session>> + Unpin
 
 impl Session {
     async fn serve(&mut self) -> End {
+        let mut listening = false;
         loop {
-            let idle = self.idle().await;
+            let idle = self.idle(listening).await;
             let mut work = self.core.lend_work();
             let outcome = match idle {
                 Ok(()) => self.busy(&mut work).await,
@@ -104,6 +105,7 @@ impl Session {
                 return end;
             }
             self.core.return_work(work);
+            listening = true;
         }
     }
 
@@ -159,12 +161,16 @@ impl Session {
         }
     }
 
-    /// Waits for the client without holding anything; also for whoever wants the session to end.
-    async fn idle(&mut self) -> Result<(), End> {
+    /// Waits for the client without holding anything; also for whoever wants the session to end. `listening`: the
+    /// sockets were found empty a moment ago, and will wake this task.
+    async fn idle(&mut self, mut listening: bool) -> Result<(), End> {
         self.cell.set_doing(Doing::Idle, self.core.pools.now());
         let signal = poll_fn(|cx| {
             if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Some(signal));
+            }
+            if std::mem::take(&mut listening) {
+                return Poll::Pending;
             }
             if let Some(held) = &mut self.held
                 && held.lease.stream.poll_read_ready(cx).is_ready()
