@@ -222,7 +222,7 @@ async fn shut_down(context: &Arc<Context>, inbox: &mut mpsc::UnboundedReceiver<W
 }
 
 async fn everybody_gone(context: &Context) {
-    while context.seats.clients() > 0 {
+    while context.seats.clients() + context.seats.cleanups() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

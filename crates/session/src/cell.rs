@@ -90,6 +90,7 @@ pub struct ClientCell {
     since: Cell<Instant>,
     transaction_since: Cell<Option<Instant>>,
     signal: Cell<Option<Signal>>,
+    stopping: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -118,6 +119,7 @@ impl ClientCell {
             since: Cell::new(now),
             transaction_since: Cell::new(None),
             signal: Cell::new(None),
+            stopping: Cell::new(false),
             waker: RefCell::default(),
         }
     }
@@ -164,6 +166,7 @@ impl ClientCell {
         if !keep {
             self.signal.set(Some(signal));
         }
+        self.stopping.set(self.stopping.get() || signal == Signal::Stop);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -172,18 +175,16 @@ impl ClientCell {
     /// The signal that was sent, and a promise to be woken by the next.
     #[inline]
     pub(crate) fn poll_signal(&self, cx: &Context<'_>) -> Option<Signal> {
-        if let Some(signal) = self.signal.get() {
-            return Some(signal);
-        }
+        // With a signal too: who puts it off (a transaction may end) is to be woken by a stronger one.
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        None
+        self.signal.get()
     }
 
-    /// The signal was obeyed, or doesn't matter now.
+    /// The signal was obeyed, or doesn't matter now. That pgweir stops matters until the session's end.
     pub(crate) fn clear_signal(&self) {
-        self.signal.set(None);
+        self.signal.set(self.stopping.get().then_some(Signal::Stop));
     }
 }

@@ -82,6 +82,7 @@ pub struct Arrival {
 pub struct Seats {
     clients: AtomicUsize,
     unauthenticated: AtomicUsize,
+    cleanups: AtomicUsize,
     next: AtomicU32,
     table: Mutex<Table>,
 }
@@ -91,6 +92,10 @@ struct Table {
     by_user: HashMap<Arc<str>, usize>,
     keys: HashMap<u32, (Box<[u8]>, usize)>,
 }
+
+/// A cleanup behind a client that is gone; over when dropped.
+#[derive(Debug)]
+pub struct Cleanup(Arc<Seats>);
 
 /// An unauthenticated client's place; given up when dropped.
 #[derive(Debug)]
@@ -163,6 +168,17 @@ impl Seats {
         (same && *core != usize::MAX).then_some(*core)
     }
 
+    /// Begins a cleanup behind a client: what it left running is cancelled before pgweir ends.
+    pub fn cleanup(self: &Arc<Self>) -> Cleanup {
+        self.cleanups.fetch_add(1, Ordering::AcqRel);
+        Cleanup(Arc::clone(self))
+    }
+
+    /// Cleanups that are not over.
+    pub fn cleanups(&self) -> usize {
+        self.cleanups.load(Ordering::Acquire)
+    }
+
     /// Clients with a seat.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
@@ -171,6 +187,12 @@ impl Seats {
     /// Clients on the threshold.
     pub fn unauthenticated(&self) -> usize {
         self.unauthenticated.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.0.cleanups.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

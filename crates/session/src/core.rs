@@ -217,6 +217,10 @@ impl Core {
 
     /// Has a connection cleaned up in the background that its session left as it was.
     pub(crate) fn reclaim(&self, lease: Lease, unheard: Unheard) {
-        tokio::task::spawn_local(crate::reclaim::reclaim(lease, unheard));
+        let cleanup = self.context.seats.cleanup();
+        tokio::task::spawn_local(async move {
+            crate::reclaim::reclaim(lease, unheard).await;
+            drop(cleanup);
+        });
     }
 }
