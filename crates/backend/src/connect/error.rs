@@ -131,7 +131,12 @@ impl ConnectError {
     /// What a client is told whose query needs this connection: the server's own refusal, or 08006 with the reason.
     pub fn report(&self) -> ErrorReport {
         match self {
-            ConnectError::Refused(report) => ErrorReport::clone(report),
+            // The client has proved who it is: it shouldn't look for the fault in what it said.
+            ConnectError::Refused(report) => {
+                let mut report = ErrorReport::clone(report);
+                report.detail.get_or_insert_with(|| "The server refused pgweir's own login.".into());
+                report
+            }
             other => ErrorReport::fatal(SqlState::CONNECTION_FAILURE, "no server connection can be made")
                 .with_detail(format!("{other}.")),
         }
