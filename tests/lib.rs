@@ -2,6 +2,8 @@
 
 mod cases;
 mod eventually;
+pub mod program;
+pub mod world;
 
 pub use cases::{Cases, Outcome};
 pub use eventually::eventually;
