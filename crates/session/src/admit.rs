@@ -16,7 +16,6 @@ use wire::{ErrorReport, SqlState, encode, tag};
 use crate::book::Book;
 use crate::expect::{Expect, StatementName, Text};
 use crate::own::{self, OwnAnswer};
-use crate::request;
 use crate::work::{Copy, Left, Planned, Work};
 
 /// Names of statements that one client may have.
@@ -51,7 +50,12 @@ impl Book {
             admit_in_copy(work, server, head);
             return Ok(());
         }
-        server.unsynced = request::is_extended(head.tag) && head.tag != tag::SYNC;
+        match head.tag {
+            tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => server.unsynced = false,
+            // These begin nothing that a Sync would have to end.
+            tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
+            _ => server.unsynced = true,
+        }
         match head.tag {
             tag::QUERY | tag::FUNCTION_CALL => self.admit_query(at, work, server, head),
             tag::PARSE => self.admit_parse(work, server, head)?,
@@ -114,8 +118,7 @@ impl Book {
         drop_message(work, head);
         // A constant always fits.
         encode::query(work.up.inject(), NO_COMMAND).unwrap_or_default();
-        work.expects.push(Expect::Provoked(Box::new(report)));
-        work.expects.push(Expect::Query);
+        work.expects.push(Expect::ProvokedQuery(Box::new(report)));
         work.owe_ready(server);
     }
 

@@ -53,8 +53,12 @@ pub(crate) enum Expect {
     AnswerParse { text: Rc<Text>, name: StatementName },
     /// CloseComplete of our own for a name that is ours to keep; what it stood for comes back if it isn't reached.
     AnswerClose { name: StatementName, was: Option<Rc<Text>> },
-    /// A message that must fail: the client gets this error in place of the server's.
+    /// An extended message that must fail: the client gets this error in place of the server's.
     Provoked(Box<ErrorReport>),
+    /// A Query that must fail, likewise.
+    ProvokedQuery(Box<ErrorReport>),
+    /// A Flush of our own: nothing answers it.
+    OwnFlush,
 }
 
 /// Answers that are due.
@@ -84,6 +88,11 @@ impl Expectations {
         }
     }
 
+    /// The first answer has a second part.
+    pub(crate) fn push_front(&mut self, expect: Expect) {
+        self.0.push_front(expect);
+    }
+
     /// Whether an answer of our own is next: nothing of the server's comes before it.
     #[inline]
     pub(crate) fn own_answer_is_next(&self) -> bool {
@@ -94,6 +103,7 @@ impl Expectations {
                     | Expect::AnswerQuery(_)
                     | Expect::AnswerParse { .. }
                     | Expect::AnswerClose { .. }
+                    | Expect::OwnFlush
             )
         )
     }
@@ -106,12 +116,20 @@ impl Expectations {
         self.0.clear();
     }
 
-    /// After an error in the extended protocol: the entry up to the next Sync, which the server skips.
+    /// After an error in the extended protocol: the entry up to the next Sync, which the server skips, Queries too.
     pub(crate) fn pop_skipped(&mut self) -> Option<Expect> {
         match self.0.front() {
-            None | Some(Expect::Sync | Expect::Query | Expect::OwnQuery) => None,
+            None | Some(Expect::Sync) => None,
             Some(_) => self.0.pop_front(),
         }
+    }
+
+    /// What an error answers now is an extended message: the server skips all up to Sync after it.
+    pub(crate) fn extended_is_next(&self) -> bool {
+        !matches!(
+            self.0.front(),
+            None | Some(Expect::Query | Expect::OwnQuery | Expect::ProvokedQuery(_) | Expect::Sync)
+        )
     }
 
     /// The last message sent was Execute.
@@ -124,9 +142,17 @@ impl Expectations {
         self.0.iter().any(|e| matches!(e, Expect::Query | Expect::OwnQuery | Expect::Execute))
     }
 
+    /// A Flush was sent behind all that is due.
+    pub(crate) fn ends_with_flush(&self) -> bool {
+        matches!(self.0.back(), Some(Expect::OwnFlush))
+    }
+
     /// How many ReadyForQuerys the client still waits for.
     pub(crate) fn count_ready(&self) -> usize {
-        self.0.iter().filter(|e| matches!(e, Expect::Query | Expect::Sync | Expect::AnswerQuery(_))).count()
+        let ready = |e: &&Expect| {
+            matches!(e, Expect::Query | Expect::ProvokedQuery(_) | Expect::Sync | Expect::AnswerQuery(_))
+        };
+        self.0.iter().filter(ready).count()
     }
 
     /// COPY from the client has begun in the extended protocol: the server ignores the Syncs that were sent already.

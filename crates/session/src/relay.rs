@@ -12,7 +12,7 @@ use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, encode, tag};
 
-use crate::admit::Admission;
+use crate::admit::{Admission, drop_message, invalid_message};
 use crate::book::Begun;
 use crate::cell::{Doing, Kill, Signal};
 use crate::expect::Expect;
@@ -67,6 +67,9 @@ impl Session {
 
     /// Relays until the connection is at rest and nothing ties the session to it.
     pub(crate) async fn relay(&mut self, work: &mut Work) -> Result<Relayed, End> {
+        if !work.up.pending().is_empty() {
+            self.take_more(work)?;
+        }
         match poll_fn(|cx| self.poll_relay(cx, work)).await? {
             Turn::Relayed(relayed) => {
                 if matches!(relayed, Relayed::Again { .. }) {
@@ -133,10 +136,17 @@ impl Session {
             // Client to server: what comes next.
             if work.up.has_room() {
                 match work.up.poll_fill(cx, &mut self.client) {
+                    // It said goodbye behind what is still being done.
+                    Poll::Ready(Ok(0)) if work.up.pending().first() == Some(&tag::TERMINATE) => {}
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(_)) => {
                         progress = true;
+                        let half_sent = !work.up_left.is_none();
                         self.take_more(work)?;
+                        // A message that the server had no use for any more may have been all that was left to send.
+                        if half_sent && self.is_over(work) {
+                            return Poll::Ready(Ok(Turn::Relayed(Relayed::Done)));
+                        }
                     }
                     Poll::Pending => {}
                 }
@@ -170,8 +180,17 @@ impl Session {
         }
         PoolStats::add(&stats.transactions, 1);
         PoolStats::add_time(&stats.transaction_time, now - held.since);
-        let whole = work.up_left.is_none() && work.up.is_flushed() && work.copy == Copy::No;
-        (held.lease.is_at_rest() && whole).then_some(Relayed::Done)
+        self.is_over(work).then_some(Relayed::Done)
+    }
+
+    /// Nothing is due and nothing is left half sent.
+    fn is_over(&self, work: &Work) -> bool {
+        let at_rest = self.held.as_ref().is_some_and(|held| held.lease.is_at_rest() && !held.in_transaction);
+        at_rest
+            && work.expects.is_empty()
+            && work.up_left.is_none()
+            && work.up.is_flushed()
+            && work.copy == Copy::No
     }
 
     /// More of the client is in hand: inside a transaction each message goes on its way as it comes; outside of one a
@@ -210,10 +229,22 @@ impl Session {
         let in_copy = work.copy == Copy::In;
         let mut plan = Ok(Plan::Go(held.target));
         match head.tag {
+            // What was sent before it is done first, as a server would.
+            tag::TERMINATE if held.lease.owed > 0 && !in_copy => return Ok(false),
             tag::TERMINATE => return Err(End::Terminate),
+            other if !in_copy && !tag::is_frontend(other) => return Err(invalid_message(other).into()),
+            other if other != tag::SYNC && work.failed && held.lease.unsynced && work.expects.is_empty() => {
+                // The server has reported an error and skips all up to Sync.
+                drop_message(work, head);
+                return Ok(true);
+            }
             tag::COPY_DATA if in_copy => {}
             // Whether it is COPY data is known when the statement before it is answered.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if !in_copy && work.expects.may_copy() => {
+                if held.lease.unsynced && !work.expects.ends_with_flush() {
+                    encode::flush(work.up.inject());
+                    work.expects.push(Expect::OwnFlush);
+                }
                 return Ok(false);
             }
             tag::QUERY | tag::FUNCTION_CALL if head.total > request::MAX_TEXT => {
@@ -340,6 +371,12 @@ impl Session {
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
         self.book.pinned_to = None;
         self.book.open_entries = None;
+        if let Broken::Fatal(report) = &broken
+            && report.code == SqlState::PROTOCOL_VIOLATION
+        {
+            // What the client sent has put the server out of step: it is the client's connection that ends.
+            return Err(ErrorReport::clone(report).into());
+        }
         let report = loss_report(&broken, work.may_commit, held.in_transaction, &pool);
         tracing::warn!(
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,

@@ -42,6 +42,10 @@ impl Book {
                 return Ok(ready);
             };
             if matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA) {
+                if work.expects.own_answer_is_next() {
+                    self.answer(work, server);
+                    continue;
+                }
                 bulk(work, head.total, here)?;
                 continue;
             }
@@ -183,6 +187,7 @@ impl Book {
                 }
                 Some(Expect::AnswerParse { .. }) => encode::parse_complete(work.down.inject()),
                 Some(Expect::AnswerClose { .. }) => encode::close_complete(work.down.inject()),
+                Some(Expect::OwnFlush) => {}
                 _ => {}
             }
         }
@@ -275,13 +280,17 @@ impl Book {
                 work.down.drop_unsent();
             }
         }
+        let extended = work.expects.extended_is_next();
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),
-            Some(Expect::Provoked(_)) => {
+            Some(Expect::Provoked(_) | Expect::ProvokedQuery(_)) => {
                 commit_to_answer(work);
                 drop_message(work, total);
-                if let Some(Expect::Provoked(report)) = work.expects.pop() {
+                if let Some(Expect::Provoked(report) | Expect::ProvokedQuery(report)) = work.expects.pop() {
                     encode::error_response(work.down.inject(), &report);
+                }
+                if !extended {
+                    work.expects.push_front(Expect::Query); // its ReadyForQuery
                 }
             }
             Some(Expect::OwnQuery) => drop_message(work, total),
@@ -292,7 +301,11 @@ impl Book {
             }
         }
         // In the extended protocol the server skips all up to Sync; what it skips hasn't happened.
-        while let Some(skipped) = work.expects.pop_skipped() {
+        while extended && let Some(skipped) = work.expects.pop_skipped() {
+            if matches!(skipped, Expect::Query | Expect::ProvokedQuery(_)) {
+                server.owed -= 1;
+                work.ready_sent = work.ready_sent.wrapping_sub(1);
+            }
             self.undo(core, server, skipped);
         }
         Ok(())

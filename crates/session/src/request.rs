@@ -1,6 +1,7 @@
 //! Where a request of the client ends: one Query, or a pipeline of extended messages up to its Sync.
 
-use wire::frame::{self, FrameError};
+use wire::frame::{self, FrameError, Head};
+use wire::frontend::BindHead;
 use wire::tag;
 
 /// A text longer than this isn't analyzed: it passes in parts, to the primary.
@@ -53,11 +54,12 @@ fn delimit_pipeline(pending: &[u8], max_body: usize) -> Result<Request, FrameErr
             return Ok(Request::Pipeline { total: at, synced: false });
         }
         if at + head.total > pending.len() {
-            if at + head.total > MAX_PIPELINE {
-                // A long Bind is read as far as its names by whoever forwards it.
-                return Ok(Request::Pipeline { total: at, synced: false });
-            }
-            break;
+            return match at {
+                0 if head.total > MAX_PIPELINE => delimit_long(pending, head),
+                // What comes after the first ones is taken message by message.
+                1.. if at + head.total > MAX_PIPELINE => Ok(Request::Pipeline { total: at, synced: false }),
+                _ => Ok(Request::Incomplete(at + head.total)),
+            };
         }
         at += head.total;
         match head.tag {
@@ -68,6 +70,25 @@ fn delimit_pipeline(pending: &[u8], max_body: usize) -> Result<Request, FrameErr
         }
     }
     Ok(Request::Incomplete(0))
+}
+
+/// A long message that begins a pipeline: held whole as far as a text may be, so that its values can be looked at. A
+/// Bind that is longer still passes in parts, once its names are in hand.
+fn delimit_long(pending: &[u8], head: Head) -> Result<Request, FrameError> {
+    if head.total <= MAX_TEXT {
+        return Ok(Request::Incomplete(head.total));
+    }
+    let names = match head.tag {
+        tag::BIND => BindHead::parse(frame::body(pending), head.body()),
+        _ => return Err(FrameError::TooLong { body: head.body(), max: MAX_TEXT }),
+    };
+    match names {
+        Ok(None) if pending.len() > MAX_PIPELINE => {
+            Err(FrameError::TooLong { body: pending.len(), max: MAX_PIPELINE })
+        }
+        Ok(None) => Ok(Request::Incomplete(MAX_PIPELINE)),
+        Ok(Some(_)) | Err(_) => Ok(Request::Pipeline { total: head.total, synced: false }),
+    }
 }
 
 /// A message of the extended protocol.

@@ -208,7 +208,6 @@ impl Session {
             };
             match found {
                 Request::Incomplete(need) => work.up.make_room_for(need),
-                Request::Pipeline { total: 0, .. } => work.up.make_room_for(request::MAX_TEXT.min(64 << 10)),
                 Request::Terminate => return Err(End::Terminate),
                 Request::Invalid(tag) => return Err(crate::admit::invalid_message(tag).into()),
                 Request::Stray { total } => {
@@ -444,8 +443,11 @@ impl Session {
     }
 
     async fn farewell(&mut self, work: &mut Work, end: &End) {
-        let End::Fatal(report) = end else { return };
-        encode::error_response(work.down.inject(), report);
+        match end {
+            End::Fatal(report) => encode::error_response(work.down.inject(), report),
+            End::Terminate => {}
+            End::Gone => return,
+        }
         let flush = poll_fn(|cx| work.down.poll_flush(cx, &mut self.client));
         // A client that doesn't read keeps nobody.
         let _: Result<io::Result<()>, _> =
