@@ -25,7 +25,7 @@ use wire::startup::StartupParameters;
 use crate::context::{Arrival, Context, Stop, Threshold};
 use cancel::{Guesses, cancel};
 use hello::{Hello, Refused, check_replication, hello, negotiate};
-use io::farewell;
+use io::{close, farewell};
 use login::{Claim, authenticate};
 use place::{Place, send_on, take_place};
 use refusal::Refusal;
@@ -132,8 +132,9 @@ impl Door {
         });
         let (mut stream, startup) = match said? {
             Hello::Nothing => return Ok(None),
-            Hello::Cancel { pid, key } => {
+            Hello::Cancel { stream, pid, key } => {
                 cancel(&self.context, &self.guesses, pid, &key).await;
+                close(stream).await;
                 return Ok(None);
             }
             Hello::Session(stream, startup) => (stream, startup),

@@ -12,8 +12,8 @@ use super::io::{has_more, read_initial, send};
 pub(super) enum Hello {
     /// Nothing: it has closed.
     Nothing,
-    /// To cancel what another session does.
-    Cancel { pid: u32, key: Vec<u8> },
+    /// To cancel what another session does; the stream is to be closed when that is over.
+    Cancel { stream: Stream, pid: u32, key: Vec<u8> },
     /// A session.
     Session(Stream, Box<StartupParameters>),
 }
@@ -32,7 +32,7 @@ pub(super) async fn hello(stream: Stream, tls: Option<&ServerTls>) -> Result<Hel
         match read_initial(&mut stream).await {
             Err(refusal) => return Err((Some(stream), refusal)),
             Ok(None) => return Ok(Hello::Nothing),
-            Ok(Some(Initial::Cancel { pid, key })) => return Ok(Hello::Cancel { pid, key }),
+            Ok(Some(Initial::Cancel { pid, key })) => return Ok(Hello::Cancel { stream, pid, key }),
             Ok(Some(Initial::Start(startup))) => return Ok(Hello::Session(stream, Box::new(startup))),
             Ok(Some(Initial::Ssl)) if may_ask_tls => {
                 may_ask_tls = false;

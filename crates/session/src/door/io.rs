@@ -92,3 +92,9 @@ pub(super) async fn farewell(mut stream: Stream, report: &ErrorReport) {
     // It may be gone, or not care to read: there is nobody left to tell.
     drop(tokio::time::timeout(FAREWELL, told).await);
 }
+
+/// Closes a connection on which nothing is said; inside TLS a client takes an end without a goodbye for a fault.
+pub(super) async fn close(mut stream: Stream) {
+    // It may be gone already.
+    drop(tokio::time::timeout(FAREWELL, stream.shutdown()).await);
+}

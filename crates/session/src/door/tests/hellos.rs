@@ -135,7 +135,7 @@ async fn direct_tls_needs_tls_and_may_still_cancel() {
         client
     };
     let (_client, greeted) = tokio::join!(talk, hello(server, Some(&tls)));
-    let Ok(Hello::Cancel { pid: 7, key }) = greeted else { panic!("{greeted:?}") };
+    let Ok(Hello::Cancel { pid: 7, key, .. }) = greeted else { panic!("{greeted:?}") };
     assert_eq!(key, b"abcd");
 
     let refused = refusal(given(&[0x16, 3, 1, 0, 4], None).await);
