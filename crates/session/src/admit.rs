@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use backend::Server;
 use route::DatabaseMap;
-use sql::facts::{Facts, Kind};
+use sql::facts::{Facts, Kind, Statement};
+use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
 use wire::{ErrorReport, SqlState, encode, tag};
@@ -91,6 +92,17 @@ impl Book {
                 }
                 Err(report) => encode::error_response(&mut bytes, &report),
             }
+            work.expects.push(Expect::AnswerQuery(bytes));
+            drop_message(work, head);
+            return;
+        }
+        let fails = work.failed || server.status == TransactionStatus::Failed;
+        if let [Statement { kind: Kind::Deallocate, .. }] = facts.statements[..]
+            && !fails
+            && let Some(tag) = own::deallocate(self, &facts)
+        {
+            let mut bytes = Vec::new();
+            encode::command_complete(&mut bytes, tag);
             work.expects.push(Expect::AnswerQuery(bytes));
             drop_message(work, head);
             return;
@@ -186,6 +198,12 @@ impl Book {
         let values_offset = names.values_offset;
         let unnamed = names.statement.is_empty();
         let Some(text) = self.text(names.statement) else {
+            if self.is_tied() && !names.statement.is_empty() {
+                // It may be one of SQL's PREPARE, which only the server knows.
+                work.expects.push(Expect::Bind);
+                pass(work, head);
+                return Ok(());
+            }
             let report = no_statement(names.statement);
             self.refuse_extended(work, head, report);
             return Ok(());
@@ -250,6 +268,11 @@ impl Book {
             return Ok(());
         }
         let Some(text) = self.text(name) else {
+            if self.is_tied() && !name.is_empty() {
+                work.expects.push(Expect::DescribeStatement);
+                work.up.approve(head.total);
+                return Ok(());
+            }
             let report = no_statement(name);
             self.refuse_extended(work, head, report);
             return Ok(());
@@ -314,6 +337,11 @@ impl Book {
             work.up.approve(head.total);
             return Ok(());
         }
+        if self.is_tied() && !name.is_empty() && !self.names.contains_key(name) {
+            work.expects.push(Expect::Close);
+            work.up.approve(head.total);
+            return Ok(());
+        }
         let name = StatementName::from(name);
         let was = if name.is_empty() { self.unnamed.take() } else { self.names.remove(&name) };
         work.expects.push(Expect::AnswerClose { name, was });
@@ -346,7 +374,7 @@ impl Book {
 fn admit_in_copy(work: &mut Work, server: &mut Server, head: Head) {
     if !matches!(head.tag, tag::COPY_DATA | tag::SYNC | tag::FLUSH) {
         // In the extended protocol a Sync must follow.
-        server.unsynced = work.expects.ends_with_execute();
+        server.unsynced = work.expects.executes();
         // CopyDone and CopyFail end it; anything else fails it.
         work.copy = Copy::No;
         server.copy_in = false;

@@ -132,9 +132,9 @@ impl Expectations {
         )
     }
 
-    /// The last message sent was Execute.
-    pub(crate) fn ends_with_execute(&self) -> bool {
-        matches!(self.0.back(), Some(Expect::Execute))
+    /// The statement that is running was begun by Execute.
+    pub(crate) fn executes(&self) -> bool {
+        matches!(self.0.front(), Some(Expect::Execute))
     }
 
     /// Whether a statement is not yet answered that may turn out to be a COPY.

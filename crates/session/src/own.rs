@@ -338,8 +338,9 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
             let body = frame::body(&work.up.pending()[..total]);
             let Ok(query) = wire::frontend::Query::parse(body) else { return false };
             let (sql, hint) = (query.sql.into(), facts.hint.clone());
+            let command = if says_start(query.sql) { "START TRANSACTION" } else { "BEGIN" };
             book.begun = Some(Box::new(Begun { begin, hint, sql, failed: false, loss: None }));
-            "BEGIN"
+            command
         }
         (Kind::Commit, Some(begun)) if !begun.failed => {
             book.begun = None;
@@ -405,8 +406,35 @@ fn answer_parses(session: &mut Session, work: &mut Work, total: usize) {
     encode::ready_for_query(work.down.inject(), status);
 }
 
+/// Whether a text that begins a transaction does so by START: its command tag is another one then.
+fn says_start(mut sql: &[u8]) -> bool {
+    loop {
+        sql = sql.trim_ascii_start();
+        sql = match sql {
+            [b';', rest @ ..] => rest,
+            [b'-', b'-', rest @ ..] => rest.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default(),
+            [b'/', b'*', rest @ ..] => after_comment(rest),
+            _ => return sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"start")),
+        };
+    }
+}
+
+/// What follows a comment that has been begun; comments nest.
+fn after_comment(mut sql: &[u8]) -> &[u8] {
+    let mut depth = 1;
+    while depth > 0 {
+        (sql, depth) = match sql {
+            [b'*', b'/', rest @ ..] => (rest, depth - 1),
+            [b'/', b'*', rest @ ..] => (rest, depth + 1),
+            [_, rest @ ..] => (rest, depth),
+            [] => return sql,
+        };
+    }
+    sql
+}
+
 /// DEALLOCATE of what pgweir keeps for the session; `None`: it isn't about that.
-fn deallocate(book: &mut Book, facts: &Facts) -> Option<&'static str> {
+pub(crate) fn deallocate(book: &mut Book, facts: &Facts) -> Option<&'static str> {
     match facts.statements.iter().flat_map(|s| &s.effects).next()? {
         Effect::Deallocate(Some(name)) => book.names.remove(name.as_bytes()).map(|_| "DEALLOCATE"),
         Effect::Deallocate(None) if book.pin.is_none() => {

@@ -33,6 +33,14 @@ pub(crate) struct Verdict {
     others: u32,
 }
 
+/// A message that can't be read.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    /// Where it begins in the request.
+    pub(crate) at: usize,
+    pub(crate) report: ErrorReport,
+}
+
 /// What becomes of a request.
 #[derive(Debug)]
 pub(crate) enum Plan {
@@ -54,16 +62,17 @@ impl Book {
         work: &mut Work,
         total: usize,
         whole: bool,
-    ) -> Result<Plan, ErrorReport> {
+    ) -> Result<Plan, Malformed> {
         let mut verdict = Verdict::default();
         let mut at = 0;
         while at < total {
-            let Some(head) =
-                frame::peek(&work.up.pending()[at..], frame::MAX_BODY).map_err(ErrorReport::from)?
+            let Some(head) = frame::peek(&work.up.pending()[at..], frame::MAX_BODY)
+                .map_err(|error| Malformed { at, report: error.into() })?
             else {
                 break;
             };
-            self.consider(core, map, work, at, head, None, &mut verdict)?;
+            self.consider(core, map, work, at, head, None, &mut verdict)
+                .map_err(|report| Malformed { at, report })?;
             at += head.total;
         }
         if !whole {
@@ -161,6 +170,7 @@ impl Book {
         match head.tag {
             tag::QUERY => {
                 let sql = Query::parse(body)?.sql;
+                self.unnamed = None; // a simple Query drops it
                 let mut analyzer = core.analyzer.borrow_mut();
                 let analysis = analyzer.analyze(sql, self.lex);
                 let facts = Arc::clone(analysis.facts);
@@ -225,6 +235,7 @@ impl Book {
             tag::EXECUTE => {
                 wire::frontend::Execute::parse(body)?;
             }
+            tag::SYNC | tag::FLUSH if head.body() > 0 => return Err(wire::MessageError::Trailing.into()),
             _ => {}
         }
         Ok(())
@@ -347,6 +358,11 @@ impl Book {
             last.target = *target;
             last.reason.clone_from(reason);
         }
+    }
+
+    /// Whether the session stays with its server connection.
+    pub(crate) fn is_tied(&self) -> bool {
+        self.pin.is_some() || self.mode == PoolMode::Session
     }
 
     /// Whether a BEGIN by simple Query may be answered at once.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use backend::{PoolStats, local::LocalPool};
+use backend::{PoolStats, Server, local::LocalPool};
 use config::PoolMode;
 use route::TargetRole;
 use wire::backend::TransactionStatus;
@@ -141,18 +141,15 @@ impl Session {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(_)) => {
                         progress = true;
-                        let half_sent = !work.up_left.is_none();
                         self.take_more(work)?;
-                        // A message that the server had no use for any more may have been all that was left to send.
-                        if half_sent && self.is_over(work) {
-                            return Poll::Ready(Ok(Turn::Relayed(Relayed::Done)));
-                        }
                     }
                     Poll::Pending => {}
                 }
             }
             if !progress {
-                return Poll::Pending;
+                // The last that was sent may be what the server had no use for any more, or what nothing answers.
+                let over = self.is_over(work);
+                return if over { Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) } else { Poll::Pending };
             }
         }
     }
@@ -220,19 +217,28 @@ impl Session {
 
     /// One message inside a transaction or a pipeline.
     fn take_message(&mut self, work: &mut Work) -> Result<bool, End> {
-        let pending = work.up.pending();
-        let Some(head) = frame::peek(pending, self.max_message).map_err(ErrorReport::from)? else {
-            return Ok(false);
-        };
-        let here = pending.len();
         let Some(held) = &mut self.held else { return Ok(false) };
         let in_copy = work.copy == Copy::In;
+        let pending = work.up.pending();
+        let here = pending.len();
+        let head = match frame::peek(pending, self.max_message) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(false),
+            Err(_) if wait_for_answers(work, &held.lease) => return Ok(false),
+            Err(error) => return Err(ErrorReport::from(error).into()),
+        };
         let mut plan = Ok(Plan::Go(held.target));
         match head.tag {
             // What was sent before it is done first, as a server would.
             tag::TERMINATE if held.lease.owed > 0 && !in_copy => return Ok(false),
             tag::TERMINATE => return Err(End::Terminate),
-            other if !in_copy && !tag::is_frontend(other) => return Err(invalid_message(other).into()),
+            other if !in_copy && !tag::is_frontend(other) => {
+                return if wait_for_answers(work, &held.lease) {
+                    Ok(false)
+                } else {
+                    Err(invalid_message(other).into())
+                };
+            }
             other if other != tag::SYNC && work.failed && held.lease.unsynced && work.expects.is_empty() => {
                 // The server has reported an error and skips all up to Sync.
                 drop_message(work, head);
@@ -241,10 +247,7 @@ impl Session {
             tag::COPY_DATA if in_copy => {}
             // Whether it is COPY data is known when the statement before it is answered.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if !in_copy && work.expects.may_copy() => {
-                if held.lease.unsynced && !work.expects.ends_with_flush() {
-                    encode::flush(work.up.inject());
-                    work.expects.push(Expect::OwnFlush);
-                }
+                wait_for_answers(work, &held.lease);
                 return Ok(false);
             }
             tag::QUERY | tag::FUNCTION_CALL if head.total > request::MAX_TEXT => {
@@ -284,6 +287,12 @@ impl Session {
                     self.book.refuse_query(work, &mut held.lease, head, report);
                 } else {
                     self.book.refuse_extended(work, head, report);
+                    held.lease.unsynced = head.tag != tag::SYNC;
+                    if head.tag == tag::SYNC {
+                        encode::sync(work.up.inject());
+                        work.expects.push(Expect::Sync);
+                        work.owe_ready(&mut held.lease);
+                    }
                 }
             }
             None => {
@@ -299,7 +308,9 @@ impl Session {
     fn take_request(&mut self, work: &mut Work) -> Result<bool, End> {
         let Some(held) = &self.held else { return Ok(false) };
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
-        let found = request::delimit(work.up.pending(), self.max_message).map_err(ErrorReport::from)?;
+        let Ok(found) = request::delimit(work.up.pending(), self.max_message) else {
+            return Ok(false); // the client is told once what came before is answered
+        };
         let total = match found {
             Request::Terminate if held.lease.owed == 0 => return Err(End::Terminate),
             Request::Incomplete(need) => {
@@ -414,6 +425,16 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether something is still to be answered, which goes before what is in hand. The server is asked for it.
+fn wait_for_answers(work: &mut Work, server: &Server) -> bool {
+    let due = server.owed > 0 || !work.expects.is_empty();
+    if due && server.unsynced && !work.expects.ends_with_flush() {
+        encode::flush(work.up.inject());
+        work.expects.push(Expect::OwnFlush);
+    }
+    due
 }
 
 /// Whether a text has nothing that the session would have to take note of, so that it may follow unanswered ones.

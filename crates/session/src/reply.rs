@@ -281,6 +281,7 @@ impl Book {
             }
         }
         let extended = work.expects.extended_is_next();
+        let renamed = whole && matches!(work.expects.front(), Some(Expect::Bind));
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),
             Some(Expect::Provoked(_) | Expect::ProvokedQuery(_)) => {
@@ -297,7 +298,13 @@ impl Book {
             Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
             Some(_) => {
                 commit_to_answer(work);
-                pass_message(work, total);
+                match renamed.then(|| self.with_own_names(&work.down.pending()[..total])).flatten() {
+                    Some(error) => {
+                        drop_message(work, total);
+                        work.down.inject().extend_from_slice(&error);
+                    }
+                    None => pass_message(work, total),
+                }
             }
         }
         // In the extended protocol the server skips all up to Sync; what it skips hasn't happened.
@@ -308,7 +315,23 @@ impl Book {
             }
             self.undo(core, server, skipped);
         }
+        // Where no Sync was sent yet, the server waits for one, whatever else was sent.
+        server.unsynced |= extended && work.expects.is_empty();
         Ok(())
+    }
+
+    /// An error of the server that names a prepared statement by the name that it has there, with the client's name.
+    fn with_own_names(&self, error: &[u8]) -> Option<Vec<u8>> {
+        const PREFIX: &[u8] = b"\"pgweir_";
+        let at = error.windows(PREFIX.len()).position(|text| text == PREFIX)? + 1;
+        let end = at + error[at..].iter().position(|byte| *byte == b'"')?;
+        let of_server = |text: &std::rc::Rc<crate::expect::Text>| {
+            text.statement.server_name.as_bytes() == &error[at..end]
+        };
+        let name = self.names.iter().find(|(_, text)| of_server(text)).map(|(name, _)| name)?;
+        let body = [frame::body(&error[..at]), name, &error[end..]].concat();
+        let length = u32::try_from(body.len() + 4).ok()?;
+        Some([&[tag::ERROR_RESPONSE][..], &length.to_be_bytes(), &body].concat())
     }
 
     /// A message was not executed: what was assumed of it is taken back.

@@ -48,7 +48,14 @@ pub(crate) fn delimit(pending: &[u8], max_body: usize) -> Result<Request, FrameE
 
 fn delimit_pipeline(pending: &[u8], max_body: usize) -> Result<Request, FrameError> {
     let mut at = 0;
-    while let Some(head) = frame::peek(&pending[at..], max_body)? {
+    loop {
+        let head = match frame::peek(&pending[at..], max_body) {
+            Ok(Some(head)) => head,
+            Ok(None) => break,
+            // What came before it is answered first.
+            Err(_) if at > 0 => return Ok(Request::Pipeline { total: at, synced: false }),
+            Err(error) => return Err(error),
+        };
         if !is_extended(head.tag) {
             // A Query or a Terminate in the middle of a pipeline: what came before it is a request of its own.
             return Ok(Request::Pipeline { total: at, synced: false });

@@ -17,7 +17,7 @@ use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::Seat;
 use crate::core::Core;
 use crate::own;
-use crate::plan::Plan;
+use crate::plan::{Malformed, Plan};
 use crate::reclaim::Unheard;
 use crate::reply::Broken;
 use crate::request::{self, Request};
@@ -112,13 +112,13 @@ impl Session {
     /// Requests one after the other, until there is nothing more to do.
     async fn busy(&mut self, work: &mut Work) -> Result<(), End> {
         loop {
-            let request = match self.next_request(work).await? {
+            let mut request = match self.next_request(work).await? {
                 Next::Request(request) => request,
                 Next::Idle => return Ok(()),
             };
             let now = Instant::now();
             self.cell.set_doing(Doing::Active, now);
-            match self.plan_request(work, request)? {
+            match self.plan_request(work, &mut request)? {
                 Some(target) => self.run_request(work, request, target, now).await?,
                 None => {
                     poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)?
@@ -133,7 +133,7 @@ impl Session {
     async fn run_request(
         &mut self,
         work: &mut Work,
-        request: Request,
+        mut request: Request,
         mut target: Target,
         now: Instant,
     ) -> Result<(), End> {
@@ -152,7 +152,7 @@ impl Session {
                 Relayed::Again { learn } => {
                     work.up.rewind();
                     self.book.learning = learn;
-                    let planned = self.plan_request(work, request);
+                    let planned = self.plan_request(work, &mut request);
                     self.book.learning = false;
                     let Some(again) = planned? else { return Ok(()) };
                     target = Target { role: TargetRole::Primary, ..again };
@@ -295,11 +295,11 @@ impl Session {
     }
 
     /// Where a request goes; `None` if it was answered without a server.
-    fn plan_request(&mut self, work: &mut Work, request: Request) -> Result<Option<Target>, End> {
+    fn plan_request(&mut self, work: &mut Work, request: &mut Request) -> Result<Option<Target>, End> {
         self.follow_reload()?;
         let map = &self.group.shared.map;
         work.planned.clear();
-        let total = match request {
+        let total = match *request {
             Request::Single { total } | Request::Pipeline { total, .. } => total,
             _ => 0,
         };
@@ -311,21 +311,25 @@ impl Session {
         };
         match plan {
             Ok(Plan::Go(target)) => {
-                let local = own::answer_transaction(self, work, request);
+                let local = own::answer_transaction(self, work, *request);
                 Ok(if local { None } else { Some(target) })
             }
             Ok(Plan::Own) => {
-                own::answer_request(self, work, request)?;
+                own::answer_request(self, work, *request)?;
                 Ok(None)
             }
             Ok(Plan::Refuse(report)) => {
-                self.answer_with_error(work, request, &report);
+                self.answer_with_error(work, *request, &report);
                 Ok(None)
             }
-            Err(report) => {
-                // A message that can't be read: Postgres ends the session where it can't go on reading it.
-                self.answer_with_error(work, request, &report);
+            Err(Malformed { at: 0, report }) => {
+                self.answer_with_error(work, *request, &report);
                 Ok(None)
+            }
+            Err(Malformed { at, .. }) => {
+                // What comes before it is done first; it is met again then.
+                *request = Request::Pipeline { total: at, synced: false };
+                self.plan_request(work, request)
             }
         }
     }

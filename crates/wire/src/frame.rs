@@ -88,12 +88,23 @@ pub enum MessageError {
     /// A field runs past the end of the message.
     #[error("insufficient data left in message")]
     Truncated,
+    /// A field of one byte is missing.
+    #[error("no data left in message")]
+    NoByte,
     /// A string has no NUL at its end.
     #[error("invalid string in message")]
     Unterminated,
     /// Bytes are left after the last field.
     #[error("invalid message format")]
     Trailing,
+    /// Describe or Close of something that is neither a statement nor a portal.
+    #[error("invalid {message} message subtype {subtype}")]
+    Subtype {
+        /// The message, in capitals.
+        message: &'static str,
+        /// Its first byte.
+        subtype: u8,
+    },
     /// A byte or code that the protocol doesn't know here.
     #[error("invalid {0} in message")]
     Invalid(&'static str),
@@ -129,10 +140,11 @@ impl<'a> Reader<'a> {
     /// One byte.
     ///
     /// # Errors
-    /// [`MessageError::Truncated`] if none is left; so for all the numbers below.
+    /// [`MessageError::NoByte`] if none is left.
     pub fn u8(&mut self) -> Result<u8, MessageError> {
-        let [byte] = self.array()?;
-        Ok(byte)
+        let (byte, rest) = self.0.split_first().ok_or(MessageError::NoByte)?;
+        self.0 = rest;
+        Ok(*byte)
     }
 
     /// An Int16.

@@ -84,12 +84,12 @@ impl Target {
         }
     }
 
-    fn named(body: &[u8]) -> Result<(Self, &[u8]), MessageError> {
+    fn named<'a>(message: &'static str, body: &'a [u8]) -> Result<(Self, &'a [u8]), MessageError> {
         let mut reader = Reader::new(body);
         let target = match reader.u8()? {
             b'S' => Self::Statement,
             b'P' => Self::Portal,
-            _ => return Err(MessageError::Invalid("subtype")),
+            subtype => return Err(MessageError::Subtype { message, subtype }),
         };
         let name = reader.cstr()?;
         reader.finish()?;
@@ -112,7 +112,7 @@ impl<'a> Describe<'a> {
     /// # Errors
     /// If the target is neither `S` nor `P`, or the name doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
-        Target::named(body).map(|(target, name)| Self { target, name })
+        Target::named("DESCRIBE", body).map(|(target, name)| Self { target, name })
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a> Close<'a> {
     /// # Errors
     /// If the target is neither `S` nor `P`, or the name doesn't end where the message does.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
-        Target::named(body).map(|(target, name)| Self { target, name })
+        Target::named("CLOSE", body).map(|(target, name)| Self { target, name })
     }
 }
 

@@ -93,8 +93,8 @@ fn the_names_of_a_bind_are_read_from_a_prefix() {
 
 #[test]
 fn unknown_targets_are_refused() {
-    assert_eq!(Describe::parse(b"Xs1\0"), Err(MessageError::Invalid("subtype")));
-    assert_eq!(Close::parse(b"\0\0"), Err(MessageError::Invalid("subtype")));
+    assert_eq!(Describe::parse(b"Xs1\0"), Err(MessageError::Subtype { message: "DESCRIBE", subtype: b'X' }));
+    assert_eq!(Close::parse(b"\0\0"), Err(MessageError::Subtype { message: "CLOSE", subtype: 0 }));
 }
 
 #[test]
