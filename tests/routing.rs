@@ -148,6 +148,8 @@ async fn each_statement_goes_where_it_should() {
     cases.add("BEGIN holds no server", begin_holds_no_server(world).await);
     cases.add("BEGIN keeps its options", begin_keeps_its_options(world).await);
     cases.add("an error in the first statement after BEGIN", error_after_begin(world).await);
+    cases.add("what ties a session to the primary", tied_to_the_primary(world).await);
+    cases.add("a session's settings hold on each node", settings_hold_on_each_node(world).await);
     cases.add("hints", hints(world).await);
     cases.add("SET pgweir.role", set_role(world).await);
     cases.add("SET pgweir.role, extended", set_role_extended(world).await);
@@ -553,6 +555,66 @@ async fn error_after_begin(world: &World) -> Outcome {
     }
     let value = client.value("SELECT 1").await?;
     ensure(value == "1", || value.clone())
+}
+
+/// A session that has something on its connection finds it there, though its next statement only reads.
+async fn tied_to_the_primary(world: &World) -> Outcome {
+    let ask = "SELECT inet_server_port()";
+    for (what, tie, sql, expected, free) in [
+        (
+            "a temporary table",
+            "CREATE TEMP TABLE mine AS SELECT 5 AS n",
+            "SELECT n FROM mine",
+            "5",
+            "DISCARD ALL",
+        ),
+        ("PREPARE", "PREPARE p AS SELECT 6", "EXECUTE p", "6", "DEALLOCATE ALL"),
+        (
+            "PREPARE of a write",
+            "PREPARE w AS INSERT INTO log (what) VALUES ($1) RETURNING what",
+            "EXECUTE w('prepared')",
+            "prepared",
+            "DEALLOCATE ALL",
+        ),
+        ("a cursor", "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 7; COMMIT", "FETCH c", "7", "CLOSE ALL"),
+        ("an advisory lock", "SELECT pg_advisory_lock(8)", "SELECT pg_advisory_unlock(8)", "t", "SELECT 1"),
+    ] {
+        let mut client = world.client().await?;
+        let tied = client.query(tie).await?;
+        ensure(first_error(&tied).is_none(), || format!("{what}: {tied:?}"))?;
+        let node = world.answered(&mut client, ask).await?;
+        ensure(node == "us-1", || format!("{what}: then on {node}"))?;
+        let found = client.value(sql).await.map_err(|error| format!("{what}: {error}"))?;
+        ensure(found == expected, || format!("{what}: {found}"))?;
+        client.rows(free).await?;
+    }
+    let mut listener = world.client().await?;
+    listener.rows("LISTEN news").await?;
+    listener.rows(ask).await?;
+    world.client().await?.rows("NOTIFY news, 'fresh'").await?;
+    let heard = listener.read_until("NotificationResponse", |frame| frame.tag == b'A').await?;
+    let heard = heard.last().map(|frame| String::from_utf8_lossy(&frame.body[4..]).into_owned());
+    ensure(heard.as_deref() == Some("news\0fresh\0"), || format!("{heard:?}"))
+}
+
+async fn settings_hold_on_each_node(world: &World) -> Outcome {
+    let mut client = world.client().await?;
+    let mut other = world.client().await?;
+    let ask = "SELECT inet_server_port(), current_setting('work_mem'), current_setting('application_name')";
+    client.rows("SET work_mem = '5MB'").await?;
+    client.rows("SET application_name = 'first'").await?;
+    other.rows("SET application_name = 'second'").await?;
+    let mut nodes = BTreeMap::<String, u32>::new();
+    for _ in 0..20 {
+        for (client, memory, name) in [(&mut client, "5MB", "first"), (&mut other, "4MB", "second")] {
+            for sql in [ask.to_owned(), format!("/* pgweir: role=primary */ {ask}")] {
+                let row: Vec<_> = client.rows(&sql).await?.remove(0).into_iter().flatten().collect();
+                *nodes.entry(world.node(&row[0])).or_default() += 1;
+                ensure(row[1..] == [memory, name], || format!("{name}: {row:?}"))?;
+            }
+        }
+    }
+    ensure(nodes.len() == 3, || format!("{nodes:?}"))
 }
 
 async fn hints(world: &World) -> Outcome {

@@ -179,6 +179,7 @@ async fn a_sharded_database() {
     cases.add("a transaction and a second shard", second_shard(world).await);
     cases.add("a transaction whose first statement is refused", refused_first(world).await);
     cases.add("pipelines", pipelines(world).await);
+    cases.add("several statements in one text", several_statements(world).await);
     cases.add("COPY", copy(world).await);
     cases.add("psql's commands", psql(world).await);
     cases.add("the same bytes as from the shard itself", same_bytes(world).await);
@@ -387,6 +388,19 @@ const REFUSED: &[(&str, &str)] = &[
     ("LOCK TABLE customers", ""),
     ("SELECT * INTO copied FROM customers WHERE region = 'DE'", ""),
     ("CREATE TABLE copied AS SELECT * FROM customers WHERE region = 'DE'", ""),
+    ("EXPLAIN ANALYZE DELETE FROM customers", "doesn't say its value"),
+    ("DECLARE c CURSOR FOR SELECT * FROM customers", ""),
+    ("INSERT INTO customers (id, region) VALUES ((SELECT max(id) FROM customers), 'DE')", ""),
+    ("INSERT INTO customers (id, region) VALUES (90, 'DE') RETURNING (SELECT count(*) FROM orders)", ""),
+    (
+        "INSERT INTO customers (id, region) VALUES (1, 'DE') ON CONFLICT (region, id) DO UPDATE SET name = (SELECT max(name) FROM customers)",
+        "",
+    ),
+    ("WITH o AS (SELECT * FROM orders) INSERT INTO customers (id, region) VALUES (91, 'DE')", "\"orders\""),
+    (
+        "BEGIN; INSERT INTO customers (id, region) VALUES (92, 'DE'); INSERT INTO customers (id, region) VALUES (92, 'US'); COMMIT",
+        "shard",
+    ),
     ("SELECT * FROM other.customers WHERE region = 'DE'", ""),
 ];
 
@@ -806,6 +820,18 @@ async fn pipelines(world: &World) -> Outcome {
     })?;
     let kept = world.on_both("SELECT count(*) FROM customers WHERE id = 70")?;
     ensure(kept == ["0", "0"], || format!("{kept:?}"))
+}
+
+async fn several_statements(world: &World) -> Outcome {
+    let mut client = world.client().await?;
+    let text = "BEGIN; INSERT INTO customers (id, region) VALUES (95, 'DE'); UPDATE orders SET amount = amount WHERE region = 'FR'; COMMIT";
+    let frames = client.query(text).await?;
+    ensure(tags(&frames) == "CCCCZ", || format!("{frames:?}"))?;
+    let kept = world.on_both("DELETE FROM customers WHERE id = 95 RETURNING region")?;
+    ensure(kept == ["", "DE"], || format!("{kept:?}"))?;
+    // A function by its oid says nothing of its tables.
+    let frames = client.run(&Script::new().function_call(1299, &[])).await?;
+    is_refused(&frames, "0A000", "")
 }
 
 async fn copy(world: &World) -> Outcome {
