@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_WHOLE: usize = 1 << 20;
 /// A cancel that hasn't arrived after this long never will.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a cancel has time to show before it is sent again; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// What is read at once.
 const BLOCK: usize = 16 << 10;
 
@@ -67,7 +69,8 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
     if server.torn {
         // Half a message was sent: nothing that follows would be understood. But what runs is stopped.
         if server.owed > 0 {
-            cancel(Rc::clone(&server.handle)).await;
+            std::future::poll_fn(|cx| server.stream.poll_shutdown(cx)).await?;
+            stop(server, &mut unheard).await?;
         }
         return Err(io::ErrorKind::InvalidData.into());
     }
@@ -78,7 +81,7 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
         encode::sync(&mut message);
         server.owed += 1;
         send(server, &message).await?;
-        drain(server, &mut unheard).await?;
+        stop(server, &mut unheard).await?;
         server.copy_in = false;
         server.unsynced = false;
     } else if server.owed > 0 || server.unsynced {
@@ -91,7 +94,7 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
             server.owed += 1;
             send(server, &message).await?;
         }
-        drain(server, &mut unheard).await?;
+        stop(server, &mut unheard).await?;
     }
     while server.handle.cancels.get() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -104,6 +107,21 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
         server.forget_session();
     }
     if unheard.is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Reads until nothing is owed any more, and cancels what runs as long as it does: a cancel that overtakes its
+/// statement is not heard.
+async fn stop(server: &mut Server, unheard: &mut Unheard) -> io::Result<()> {
+    let handle = Rc::clone(&server.handle);
+    let mut drained = std::pin::pin!(drain(server, unheard));
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match tokio::time::timeout(pause, &mut drained).await {
+            Ok(outcome) => return outcome.map(drop),
+            Err(_) => cancel(Rc::clone(&handle)).await,
+        }
+        pause *= 2;
+    }
 }
 
 /// Runs one simple Query; its rows are dropped. The inner error is the server's.
