@@ -251,7 +251,8 @@ async fn many(world: &World) {
         }
         assert_eq!(steady.value(&format!("select {round}")).await.unwrap(), round.to_string());
     }
-    soon("nothing is left running", async || watch.busy().await.is_empty()).await;
+    let calm = pgweir_tests::eventually("running", async || watch.busy().await, Vec::is_empty).await;
+    calm.unwrap_or_else(|error| panic!("{error}"));
     assert!(watch.count().await <= 4);
     is_clean(&mut steady).await;
     all_work(&pgweir, 8).await;
