@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use backend::Server;
 use route::DatabaseMap;
-use sql::facts::{Facts, Kind, Statement};
+use sql::facts::{Effect, Facts, Kind, Statement};
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 10_000;
 /// A name that no statement on a server has: what refers to it fails.
 pub(crate) const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
 /// A text that no server understands.
-const NO_COMMAND: &[u8] = b"pgweir: refused";
+pub(crate) const NO_COMMAND: &[u8] = b"pgweir: refused";
 
 /// Where a message is sent.
 pub(crate) struct Admission<'a> {
@@ -198,8 +198,7 @@ impl Book {
         let values_offset = names.values_offset;
         let unnamed = names.statement.is_empty();
         let Some(text) = self.text(names.statement) else {
-            if self.is_tied() && !names.statement.is_empty() {
-                // It may be one of SQL's PREPARE, which only the server knows.
+            if self.knows_by_sql(work) && !names.statement.is_empty() {
                 work.expects.push(Expect::Bind);
                 pass(work, head);
                 return Ok(());
@@ -268,7 +267,7 @@ impl Book {
             return Ok(());
         }
         let Some(text) = self.text(name) else {
-            if self.is_tied() && !name.is_empty() {
+            if self.knows_by_sql(work) && !name.is_empty() {
                 work.expects.push(Expect::DescribeStatement);
                 work.up.approve(head.total);
                 return Ok(());
@@ -337,7 +336,7 @@ impl Book {
             work.up.approve(head.total);
             return Ok(());
         }
-        if self.is_tied() && !name.is_empty() && !self.names.contains_key(name) {
+        if self.knows_by_sql(work) && !name.is_empty() && !self.names.contains_key(name) {
             work.expects.push(Expect::Close);
             work.up.approve(head.total);
             return Ok(());
@@ -347,6 +346,12 @@ impl Book {
         work.expects.push(Expect::AnswerClose { name, was });
         drop_message(work, head);
         Ok(())
+    }
+
+    /// Whether there may be statements that SQL's PREPARE made, which only the server knows.
+    fn knows_by_sql(&self, work: &Work) -> bool {
+        let sent = work.effects.iter().flat_map(|sent| &sent.facts.statements).flat_map(|s| &s.effects);
+        self.is_tied() || sent.into_iter().any(|effect| matches!(effect, Effect::Prepare(_)))
     }
 
     /// Takes a pin for a session that will need one; an error if its pool has no more.

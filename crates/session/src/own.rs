@@ -321,7 +321,8 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
     let book = &mut session.book;
     let total = match request {
         Request::Single { total } => total,
-        _ if book.begun.as_ref().is_some_and(|begun| begun.failed) => {
+        // Its client has yet to be told. Other pipelines find a failed transaction on a server.
+        _ if book.begun.as_ref().is_some_and(|begun| begun.loss.is_some()) => {
             let report = in_failed_transaction(book);
             session.answer_with_error(work, request, &report);
             return true;

@@ -12,7 +12,7 @@ use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, encode, tag};
 
-use crate::admit::{Admission, drop_message, invalid_message};
+use crate::admit::{Admission, NO_COMMAND, drop_message, invalid_message};
 use crate::book::Begun;
 use crate::cell::{Doing, Kill, Signal};
 use crate::expect::Expect;
@@ -33,10 +33,14 @@ impl Session {
     /// Sends the deferred BEGIN in front of everything else.
     pub(crate) fn send_begin(&mut self, work: &mut Work) {
         let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return };
-        // It came as a Query of this text, so it fits into one.
-        encode::query(work.up.inject(), &begun.sql).unwrap_or_default();
-        work.expects.push(Expect::OwnQuery);
-        work.owe_ready(&mut held.lease);
+        // It came as a Query of this text, so it fits into one. Of a transaction that was lost there is none.
+        let sql = if begun.sql.is_empty() { b"BEGIN" } else { &*begun.sql };
+        let failing = begun.failed.then_some(NO_COMMAND);
+        for sql in [sql].into_iter().chain(failing) {
+            encode::query(work.up.inject(), sql).unwrap_or_default();
+            work.expects.push(Expect::OwnQuery);
+            work.owe_ready(&mut held.lease);
+        }
         held.in_transaction = true;
         work.may_commit = false;
     }
@@ -193,6 +197,7 @@ impl Session {
     /// More of the client is in hand: inside a transaction each message goes on its way as it comes; outside of one a
     /// request that would go to the same primary does too, so that a pipeline is never held up.
     fn take_more(&mut self, work: &mut Work) -> Result<(), End> {
+        self.give_own_answers(work);
         loop {
             if work.up_left.advance(&mut work.up) {
                 continue;
@@ -207,12 +212,17 @@ impl Session {
                 break;
             }
         }
+        self.give_own_answers(work);
+        Ok(())
+    }
+
+    /// Gives the answers of our own that nothing of the server's comes before.
+    fn give_own_answers(&mut self, work: &mut Work) {
         if let Some(held) = &self.held
             && work.retry == Retry::No
         {
             self.book.answer(work, &held.lease);
         }
-        Ok(())
     }
 
     /// One message inside a transaction or a pipeline.

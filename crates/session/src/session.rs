@@ -146,6 +146,10 @@ impl Session {
             }
             self.send_begin(work);
             self.prepare_retry(work, request, target);
+            if work.retry == Retry::Possible && !work.down.is_flushed() {
+                // What is held back from here on must be this request's alone.
+                poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)?;
+            }
             self.send_request(work, request)?;
             match self.relay(work).await? {
                 Relayed::Done => return Ok(()),
