@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use backend::local::LocalPool;
 use backend::{Lease, PoolStats};
-use config::NodeRole;
+use config::{NodeRole, ReadsOnPrimary};
 use route::view::NodeIndex;
 use route::{NoNode, Target, TargetRole};
 use wire::{ErrorReport, SqlState, encode};
@@ -137,9 +137,12 @@ impl Session {
     /// How long a request may wait for a node.
     fn patience(&self, target: Target) -> Duration {
         let queue = self.group.shared.pool.query_wait_timeout.unwrap_or(Duration::MAX);
+        let never = self.group.shared.route.reads_on_primary == ReadsOnPrimary::Never;
         match target.role {
-            TargetRole::Primary => self.core.context.directory.load().config.failover_wait.min(queue),
-            TargetRole::Replica => queue,
+            TargetRole::Replica if never => queue,
+            TargetRole::Primary | TargetRole::Replica => {
+                self.core.context.directory.load().config.failover_wait.min(queue)
+            }
         }
     }
 
@@ -201,9 +204,10 @@ impl Session {
         let mut report = ErrorReport::error(code, refusal.message);
         report.detail = refusal.detail.map(Into::into);
         report.hint = refusal.hint.map(Into::into);
-        // With `reads_on_primary: never` nobody said that reads wait for a replica to come back.
+        // With `reads_on_primary: never` nobody said that reads wait for a replica to come back. Where they may go to
+        // the primary, they wait for one as writes do.
         let left = self.patience(target).saturating_sub(began.elapsed());
-        if left.is_zero() || (target.role == TargetRole::Replica && avoid.is_empty() && known(&cluster)) {
+        if left.is_zero() || (no_node == NoNode::NoReplica && avoid.is_empty() && known(&cluster)) {
             return Ok(Err(Box::new(report)));
         }
         avoid.clear();
