@@ -134,6 +134,7 @@ async fn killed_in_session_mode(world: &World) {
 async fn restarted(world: &World, mode: Mode) {
     let setup = world.setup().pool_size(3);
     let pgweir = world.pgweir(setup).await;
+    world.direct().await.rows("truncate t").await;
     let mut idle = crowd(&pgweir, "app", 10).await;
     for client in &mut idle {
         client.rows("select 1").await.unwrap();
@@ -169,7 +170,6 @@ async fn restarted(world: &World, mode: Mode) {
     let mut watch = world.direct().await;
     assert_eq!(count(&mut watch, 45).await, "0");
     assert_eq!(count(&mut watch, 46).await, "9");
-    watch.rows("truncate t").await;
 }
 
 /// A refusal that no waiting helps is passed on at once.
