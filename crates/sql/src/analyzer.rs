@@ -5,12 +5,16 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::facts::{Facts, Literal};
 use crate::shape::Shape;
+use crate::spelling::Spelling;
 use crate::text;
 
 /// Longer texts are analyzed each time: their shapes would fill the cache.
 const MAX_CACHED_TEXT: usize = 64 << 10;
 /// Scratch space that a long text needed is given back above this.
 const MAX_KEPT_LITERALS: usize = 64 << 10;
+
+/// How many spellings that came once are kept in mind: one for each value of a byte of their hashes.
+const LATELY: usize = 1 << u8::BITS;
 
 /// What the server's settings mean for the lexer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,22 +43,31 @@ pub struct Analysis<'a> {
 
 /// Text to facts, with a cache of shapes. One per core.
 ///
-/// A text whose shape is known costs no allocation.
+/// A text whose spelling is known costs no look at its tokens; one whose shape is known costs no allocation, but when
+/// its spelling comes for the second time and is remembered.
 #[derive(Debug)]
 pub struct Analyzer {
+    /// By spelling: the short way to what `cache` has by shape.
+    spellings: Cache,
+    spelling: Spelling,
+    /// Hashes of spellings that came lately: one that comes a second time is worth remembering.
+    lately: [u64; LATELY],
     cache: Cache,
     shape: Shape,
-    /// The facts of the last text that wasn't found in the cache.
+    /// The facts of the last text whose spelling wasn't known.
     fresh: Arc<Facts>,
     hits: u64,
     misses: u64,
 }
 
 impl Analyzer {
-    /// An analyzer that remembers at most this many shapes.
+    /// An analyzer that remembers at most this many shapes, and as many spellings of them.
     #[must_use]
     pub fn new(capacity_shapes: usize) -> Self {
         Self {
+            spellings: Cache::new(capacity_shapes),
+            spelling: Spelling::default(),
+            lately: [0; LATELY],
             cache: Cache::new(capacity_shapes),
             shape: Shape::default(),
             fresh: Arc::default(),
@@ -76,17 +89,44 @@ impl Analyzer {
         if sql.len() > MAX_CACHED_TEXT {
             return self.analyze_long(sql, conforming);
         }
+        let spelled = self.spelling.read(sql, conforming).then(|| self.spellings.hash(&self.spelling.text));
+        if let Some(hash) = spelled
+            && let Some(place) = self.spellings.find(hash, &self.spelling.text)
+        {
+            self.hits += 1;
+            let facts = self.spellings.facts(place).unwrap_or(&self.fresh);
+            return Analysis { facts, literals: &self.spelling.literals };
+        }
+        self.fresh = self.by_shape(sql, conforming);
+        if let Some(hash) = spelled {
+            self.remember_spelling(hash);
+        }
+        Analysis { facts: &self.fresh, literals: &self.shape.literals }
+    }
+
+    /// The facts of the text's shape, known or new.
+    fn by_shape(&mut self, sql: &[u8], conforming: bool) -> Arc<Facts> {
         self.shape.read(sql, conforming, true);
         let hash = self.cache.hash(&self.shape.text);
-        if let Some(place) = self.cache.find(hash, &self.shape.text) {
+        let known = self.cache.find(hash, &self.shape.text);
+        if let Some(facts) = known.and_then(|place| self.cache.facts(place)) {
             self.hits += 1;
-            let facts = self.cache.facts(place).unwrap_or(&self.fresh);
-            return Analysis { facts, literals: &self.shape.literals };
+            return Arc::clone(facts);
         }
         self.misses += 1;
-        self.fresh = Arc::new(text::facts(sql, conforming, &self.shape.literals));
-        self.cache.insert(hash, &self.shape.text, Arc::clone(&self.fresh));
-        Analysis { facts: &self.fresh, literals: &self.shape.literals }
+        let facts = Arc::new(text::facts(sql, conforming, &self.shape.literals));
+        self.cache.insert(hash, &self.shape.text, Arc::clone(&facts));
+        facts
+    }
+
+    /// Remembers the spelling of the text whose shape was read last, if it came before and the lexer confirms it.
+    fn remember_spelling(&mut self, hash: u64) {
+        let came = &mut self.lately[usize::from(hash.to_le_bytes()[0])];
+        if *came != hash {
+            *came = hash;
+        } else if self.spelling.confirmed_by(&self.shape.literals) {
+            self.spellings.insert(hash, &self.spelling.text, Arc::clone(&self.fresh));
+        }
     }
 
     fn analyze_long(&mut self, sql: &[u8], conforming: bool) -> Analysis<'_> {

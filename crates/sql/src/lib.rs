@@ -1,7 +1,7 @@
 //! SQL text to facts: lexer, shape cache and parser, without I/O.
 //!
-//! The way of a text: [`Analyzer::analyze`] reads its shape (`shape`, on top of `lexer`) and looks that up (`cache`).
-//! A new shape is split into statements (`text`), each looked at by who knows its first keyword (`statement`). Queries
+//! The way of a text: [`Analyzer::analyze`] looks it up (`cache`) by its spelling (`spelling`, a scan that knows no
+//! tokens), or else by its shape (`shape`, on top of `lexer`). A new shape is split into statements (`text`), each looked at by who knows its first keyword (`statement`). Queries
 //! go to the parser (`query`, `convert`) and its tree is walked for facts (`walk`, `keys`).
 
 pub mod facts;
@@ -22,6 +22,7 @@ mod rows;
 mod scan;
 mod setting;
 mod shape;
+mod spelling;
 mod statement;
 mod text;
 mod tokens;

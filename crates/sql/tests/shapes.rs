@@ -142,3 +142,31 @@ fn literals_mean_what_they_mean_to_postgres() {
     let literal = Analyzer::new(1).analyze(sql, old).literals[0];
     assert_eq!(literal_text(sql, literal, old).as_deref(), Some(&b"a'b"[..]));
 }
+
+#[test]
+fn a_text_that_comes_again_is_answered_as_if_it_were_new() {
+    let mut analyzer = Analyzer::new(64);
+    for (value, text) in [("1", "'a'"), ("2.5", "'it''s'"), ("33", "''"), ("4", "E'\\n'"), ("5", "'\u{1}'")] {
+        for sql in [
+            format!("SELECT a FROM t WHERE b = {value} AND c IN ({text}, {text})"),
+            format!("INSERT INTO t (a, b) VALUES ({value}, {text})"),
+            format!("SELECT set_config('a', {text}, true), {value}"),
+            format!("SELECT a FROM t ORDER BY {value}"),
+            format!("/* pgweir: shard=s{value} */ UPDATE t SET a = {value}"),
+        ] {
+            let mut fresh = Analyzer::new(0);
+            let fresh = fresh.analyze(sql.as_bytes(), SETTINGS);
+            for _ in 0..3 {
+                let analysis = analyzer.analyze(sql.as_bytes(), SETTINGS);
+                assert_eq!(analysis.facts, fresh.facts, "{sql}");
+                assert_eq!(analysis.literals, fresh.literals, "{sql}");
+            }
+        }
+    }
+    // A byte that stands for a number in a spelling is none in a text.
+    let (sql, forged) = (b"SELECT 1, 2", b"SELECT 1, \x02");
+    for _ in 0..3 {
+        assert_eq!(analyzer.analyze(sql, SETTINGS).facts.access, pgweir_sql::facts::Access::Read);
+    }
+    assert_eq!(analyzer.analyze(forged, SETTINGS).facts.access, pgweir_sql::facts::Access::Unknown);
+}
