@@ -43,6 +43,8 @@ pub(crate) struct Book {
     pub(crate) unnamed: Option<Rc<Text>>,
     /// A BEGIN that was answered and not yet sent.
     pub(crate) begun: Option<Box<Begun>>,
+    /// The deferred BEGIN failed on the server.
+    pub(crate) begin_refused: bool,
     /// Why it is tied to its server connection.
     pub(crate) pin: Option<PinReason>,
     /// Its place among the pinned sessions of a pool.
@@ -87,8 +89,9 @@ pub(crate) struct Begun {
 
 impl Begun {
     /// A transaction that was lost with its server.
-    pub(crate) fn lost(report: ErrorReport) -> Self {
-        let loss = Some(Box::new(report));
+    /// `report`: what the client has yet to be told of it.
+    pub(crate) fn lost(report: Option<ErrorReport>) -> Self {
+        let loss = report.map(Box::new);
         Self { begin: Begin::default(), hint: Hint::default(), sql: Box::default(), failed: true, loss }
     }
 }

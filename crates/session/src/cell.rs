@@ -160,6 +160,12 @@ impl ClientCell {
         }
     }
 
+    /// A transaction is over, and the next is under way already.
+    pub(crate) fn next_transaction(&self, now: Instant) {
+        self.since.set(now);
+        self.transaction_since.set(Some(now));
+    }
+
     /// Disturbs the session. A stronger signal replaces a weaker one.
     pub fn signal(&self, signal: Signal) {
         let keep = matches!(self.signal.get(), Some(Signal::Kill(_)));

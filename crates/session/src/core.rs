@@ -36,6 +36,8 @@ pub struct Core {
     pub(crate) analyzer: RefCell<Analyzer>,
     clients: RefCell<HashMap<u32, Rc<ClientCell>, foldhash::fast::RandomState>>,
     texts: RefCell<HashMap<u64, Rc<Text>, foldhash::fast::RandomState>>,
+    /// How many texts there may be before those that nobody uses are dropped.
+    texts_bound: Cell<usize>,
     hasher: foldhash::fast::RandomState,
     /// Shapes that looked like reads and that a replica refused.
     learned: RefCell<HashMap<usize, Arc<Facts>>>,
@@ -53,6 +55,7 @@ impl Core {
             analyzer: RefCell::new(Analyzer::new(SHAPES)),
             clients: RefCell::default(),
             texts: RefCell::default(),
+            texts_bound: Cell::new(TEXTS),
             hasher: foldhash::fast::RandomState::default(),
             learned: RefCell::default(),
             spare: RefCell::default(),
@@ -145,8 +148,10 @@ impl Core {
             literals: analysis.literals.into(),
         });
         let mut texts = self.texts.borrow_mut();
-        if texts.len() >= TEXTS {
+        if texts.len() >= self.texts_bound.get() {
             texts.retain(|_, text| Rc::strong_count(text) > 1);
+            // In proportion to what is in use: the next look at all of them is as many texts away.
+            self.texts_bound.set(TEXTS.max(texts.len() * 2));
         }
         texts.insert(hash, Rc::clone(&text));
         text

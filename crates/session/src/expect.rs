@@ -28,6 +28,11 @@ pub(crate) enum Expect {
     Query,
     /// Sync: ReadyForQuery.
     Sync,
+    /// The deferred BEGIN as Parse, Bind and Execute: all up to CommandComplete is kept from the client. An error of
+    /// it is the client's, and what was sent behind it is skipped.
+    OwnBegin,
+    /// A Sync of our own: its ReadyForQuery is kept from the client.
+    OwnSync,
     /// A Query of our own: all up to its ReadyForQuery is kept from the client.
     OwnQuery,
     /// ParseComplete. Without a name it is our own, and kept from the client. `unnamed`: it is the server's unnamed
@@ -119,7 +124,7 @@ impl Expectations {
     /// After an error in the extended protocol: the entry up to the next Sync, which the server skips, Queries too.
     pub(crate) fn pop_skipped(&mut self) -> Option<Expect> {
         match self.0.front() {
-            None | Some(Expect::Sync) => None,
+            None | Some(Expect::Sync | Expect::OwnSync) => None,
             Some(_) => self.0.pop_front(),
         }
     }
@@ -128,7 +133,9 @@ impl Expectations {
     pub(crate) fn extended_is_next(&self) -> bool {
         !matches!(
             self.0.front(),
-            None | Some(Expect::Query | Expect::OwnQuery | Expect::ProvokedQuery(_) | Expect::Sync)
+            None | Some(
+                Expect::Query | Expect::OwnQuery | Expect::ProvokedQuery(_) | Expect::Sync | Expect::OwnSync
+            )
         )
     }
 
@@ -147,6 +154,16 @@ impl Expectations {
         matches!(self.0.back(), Some(Expect::OwnFlush))
     }
 
+    /// The deferred BEGIN was sent and is not answered.
+    pub(crate) fn begin_is_first(&self) -> bool {
+        matches!(self.0.front(), Some(Expect::OwnBegin))
+    }
+
+    /// How many answers are due.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many ReadyForQuerys the client still waits for.
     pub(crate) fn count_ready(&self) -> usize {
         let ready = |e: &&Expect| {
@@ -155,11 +172,11 @@ impl Expectations {
         self.0.iter().filter(ready).count()
     }
 
-    /// COPY from the client has begun in the extended protocol: the server ignores the Syncs that were sent already.
+    /// COPY from the client has begun: the server ignores the Syncs that were sent already.
     /// Gives how many.
     pub(crate) fn drop_syncs_sent_before_copy(&mut self) -> u32 {
         let before = self.0.len();
-        self.0.retain(|expect| !matches!(expect, Expect::Sync));
+        self.0.retain(|expect| !matches!(expect, Expect::Sync | Expect::OwnSync));
         u32::try_from(before - self.0.len()).unwrap_or(u32::MAX)
     }
 }

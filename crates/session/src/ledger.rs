@@ -59,9 +59,16 @@ impl Book {
         }
         let mut aborted = was == TransactionStatus::Failed;
         let mut in_transaction = was != TransactionStatus::Idle;
-        let of_settings =
-            work.effects.iter().filter(|sent| sent.ready == ready).flat_map(|s| &s.facts.statements);
-        let several = of_settings.flat_map(|s| &s.effects).filter(|e| is_of_settings(e)).count() > 1;
+        let settled =
+            || work.effects.iter().filter(|sent| sent.ready <= ready).flat_map(|sent| &sent.facts.statements);
+        let of_settings = settled().flat_map(|s| &s.effects).filter(|e| is_of_settings(e)).count();
+        let several = of_settings > 1;
+        let committed_perhaps = work.failed && settled().any(|s| commits(s.kind));
+        if committed_perhaps && (of_settings > 0 || self.open_entries.is_some()) {
+            // What came before the statement that failed may be committed, and which that is isn't known.
+            self.pin.get_or_insert(PinReason::Setting);
+            server.doubt = true;
+        }
         while work.effects.front().is_some_and(|sent| sent.ready <= ready) {
             let Some(sent) = work.effects.pop_front() else { break };
             for statement in &sent.facts.statements {
@@ -71,13 +78,13 @@ impl Book {
                 }
                 match statement.kind {
                     Kind::Begin(_) => in_transaction = true,
-                    Kind::Commit if !aborted => self.commit(server),
+                    Kind::Commit | Kind::TwoPhase if !aborted => self.commit(server),
                     Kind::Commit | Kind::Rollback => self.open_entries = None,
                     Kind::EndAndChain if statement.effects.is_empty() && !aborted => self.commit(server),
                     Kind::EndAndChain => self.open_entries = None,
                     _ => {}
                 }
-                in_transaction &= !matches!(statement.kind, Kind::Commit | Kind::Rollback);
+                in_transaction &= !matches!(statement.kind, Kind::Commit | Kind::Rollback | Kind::TwoPhase);
                 for effect in &statement.effects {
                     aborted &= !matches!(effect, Effect::RollbackTo(_));
                     self.settle(core, server, effect, in_transaction);
@@ -214,7 +221,12 @@ impl Book {
 }
 
 fn ends_or_begins(kind: Kind) -> bool {
-    matches!(kind, Kind::Begin(_) | Kind::Commit | Kind::Rollback | Kind::EndAndChain)
+    matches!(kind, Kind::Begin(_) | Kind::Rollback) || commits(kind)
+}
+
+/// What was changed before it may be there to stay.
+fn commits(kind: Kind) -> bool {
+    matches!(kind, Kind::Commit | Kind::EndAndChain | Kind::TwoPhase | Kind::Procedure)
 }
 
 fn is_of_settings(effect: &Effect) -> bool {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use config::RoleSetting;
+use config::{PoolMode, RoleSetting};
 use route::{DatabaseMap, RoleSource, ShardIndex};
 use sql::facts::{Effect, Facts, Kind};
 use wire::encode::{self, Column};
@@ -98,7 +98,11 @@ impl Book {
         match (effect, own_name(effect).unwrap_or_default()) {
             (Effect::Show(_), name) => self.show(facts, name, map, database),
             (Effect::Set { value, .. }, "role") => {
-                self.routing.role = role_of(value)?;
+                self.routing.role = match role_of(value)? {
+                    // A session that keeps its connection for life keeps it where it can write.
+                    RoleSetting::Auto if self.mode == PoolMode::Session => RoleSetting::Primary,
+                    role => role,
+                };
                 self.routing.role_from = RoleSource::Set;
                 Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
             }

@@ -65,6 +65,11 @@ impl Pipe {
         &self.block[self.approved..self.end]
     }
 
+    /// Bytes that were put in and not yet written.
+    pub(crate) fn unsent_out(&self) -> usize {
+        self.out.len() - self.out_sent
+    }
+
     /// Nothing pending and nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.approved == self.end && self.is_flushed()

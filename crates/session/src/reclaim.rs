@@ -182,7 +182,8 @@ async fn drain(server: &mut Server, unheard: &mut Unheard) -> io::Result<Option<
                 tag::READY_FOR_QUERY => {
                     let body = frame::body(&buffer[at..at + head.total]);
                     server.status = ReadyForQuery::parse(body).map_err(io::Error::other)?.status;
-                    server.owed -= 1;
+                    // One more than is owed: nobody knows what it answers.
+                    server.owed = server.owed.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
                 }
                 tag::PARAMETER_STATUS => server.note_parameter(frame::body(&buffer[at..at + head.total])),
                 tag::ERROR_RESPONSE if refused.is_none() => {

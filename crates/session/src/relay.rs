@@ -30,19 +30,42 @@ enum Turn {
 }
 
 impl Session {
-    /// Sends the deferred BEGIN in front of everything else.
-    pub(crate) fn send_begin(&mut self, work: &mut Work) {
-        let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return };
-        // It came as a Query of this text, so it fits into one. Of a transaction that was lost there is none.
+    /// Sends the deferred BEGIN in front of a request, as Parse, Bind and Execute: should it fail, the server skips
+    /// all up to the next Sync, so that nothing of the transaction is executed outside of it.
+    pub(crate) fn send_begin(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
+        let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return Ok(()) };
+        held.in_transaction = true;
+        work.may_commit = false;
+        if !begun.failed && !matches!(request, Request::Long) {
+            let out = work.up.inject();
+            encode::parse(out, b"", &begun.sql, &[]).map_err(ErrorReport::from)?;
+            encode::bind(out, b"", b"", &[]).map_err(ErrorReport::from)?;
+            encode::execute(out, b"", 0).map_err(ErrorReport::from)?;
+            work.expects.push(Expect::OwnBegin);
+            held.lease.unnamed = None;
+            held.lease.unsynced = true;
+            return Ok(());
+        }
+        // Of a transaction that was lost there is no text.
         let sql = if begun.sql.is_empty() { b"BEGIN" } else { &*begun.sql };
         let failing = begun.failed.then_some(NO_COMMAND);
         for sql in [sql].into_iter().chain(failing) {
-            encode::query(work.up.inject(), sql).unwrap_or_default();
+            encode::query(work.up.inject(), sql).map_err(ErrorReport::from)?;
             work.expects.push(Expect::OwnQuery);
             work.owe_ready(&mut held.lease);
         }
-        held.in_transaction = true;
-        work.may_commit = false;
+        Ok(())
+    }
+
+    /// Ends what `send_begin` began in front of a Query, which brings no Sync of its own.
+    fn sync_begin(&mut self, work: &mut Work) {
+        if let Some(held) = &mut self.held
+            && work.expects.begin_is_first()
+        {
+            encode::sync(work.up.inject());
+            work.expects.push(Expect::OwnSync);
+            work.owe_ready(&mut held.lease);
+        }
     }
 
     /// Sends the messages of a planned request on their way.
@@ -63,6 +86,10 @@ impl Session {
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
         }
+        if matches!(request, Request::Single { .. }) {
+            self.sync_begin(work);
+        }
+        let Some(held) = &mut self.held else { return Ok(()) };
         if work.retry == Retry::No {
             self.book.answer(work, &held.lease);
         }
@@ -138,7 +165,7 @@ impl Session {
             }
 
             // Client to server: what comes next.
-            if work.up.has_room() {
+            if work.up.has_room() && !work.is_swamped() {
                 match work.up.poll_fill(cx, &mut self.client) {
                     // It said goodbye behind what is still being done.
                     Poll::Ready(Ok(0)) if work.up.pending().first() == Some(&tag::TERMINATE) => {}
@@ -162,6 +189,9 @@ impl Session {
     fn at_ready(&mut self, work: &mut Work) -> Option<Relayed> {
         let held = self.held.as_mut()?;
         if held.lease.owed > 0 {
+            if held.lease.status == TransactionStatus::Idle {
+                self.cell.next_transaction(Instant::now());
+            }
             return None;
         }
         if matches!(work.retry, Retry::Wanted { .. }) {
@@ -192,6 +222,8 @@ impl Session {
             && work.up_left.is_none()
             && work.up.is_flushed()
             && work.copy == Copy::No
+            && work.down.pending().is_empty()
+            && work.down_left.is_none()
     }
 
     /// More of the client is in hand: inside a transaction each message goes on its way as it comes; outside of one a
@@ -222,6 +254,10 @@ impl Session {
             && work.retry == Retry::No
         {
             self.book.answer(work, &held.lease);
+            if held.in_transaction && held.lease.owed == 0 && !held.lease.unsynced && work.expects.is_empty()
+            {
+                self.cell.set_doing(Doing::IdleInTransaction, self.cell.doing().1);
+            }
         }
     }
 
@@ -282,7 +318,7 @@ impl Session {
                 plan = self.book.plan_bound(&self.core, map, work, head, held.target);
             }
         }
-        if !in_copy && head.tag == tag::QUERY {
+        if self.cell.doing().0 != Doing::Active {
             self.cell.set_doing(Doing::Active, Instant::now());
         }
         let refused = match plan {
@@ -407,6 +443,10 @@ impl Session {
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;
+        let unanswered = !work.expects.is_empty();
+        let open =
+            held.in_transaction || (held.lease.status != TransactionStatus::Idle && held.lease.owed == 0);
+        let status = if open { TransactionStatus::Failed } else { AFTER_LOSS };
         drop(held);
         work.down.drop_pending();
         work.up.drop_unsent();
@@ -424,14 +464,17 @@ impl Session {
         }
         for _ in 0..answers {
             encode::error_response(work.down.inject(), &report);
-            encode::ready_for_query(work.down.inject(), AFTER_LOSS);
+            encode::ready_for_query(work.down.inject(), status);
         }
-        if unsynced {
+        if unsynced || (answers == 0 && unanswered) {
             encode::error_response(work.down.inject(), &report);
             work.skipping = true;
-        } else if answers == 0 {
-            // It was idle in its transaction: its next statement learns of it.
-            self.book.begun = Some(Box::new(Begun::lost(report)));
+        }
+        if open {
+            // What the client still sends of this transaction is refused. If it was idle, its next statement learns
+            // why.
+            let told = answers > 0 || work.skipping;
+            self.book.begun = Some(Box::new(Begun::lost((!told).then_some(report))));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use backend::{Parameters, Server};
 use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
 
-use crate::book::Book;
+use crate::book::{Begun, Book};
 use crate::core::Core;
 use crate::expect::Expect;
 use crate::work::{Copy, Left, Retry, Work};
@@ -85,7 +85,7 @@ impl Book {
             tag::READY_FOR_QUERY => return self.hear_ready(core, work, server, total),
             tag::PARAMETER_STATUS => return self.hear_parameter(core, work, server, total).map(|()| false),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
-                if matches!(work.expects.front(), Some(Expect::OwnQuery))
+                if matches!(work.expects.front(), Some(Expect::OwnQuery | Expect::OwnBegin))
                     || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
@@ -106,6 +106,11 @@ impl Book {
             return Ok(false);
         }
         let keep = match (tag, work.expects.front()) {
+            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnBegin)) => false,
+            (tag::COMMAND_COMPLETE, Some(Expect::OwnBegin)) => {
+                work.expects.pop();
+                false
+            }
             (tag::PARSE_COMPLETE, Some(Expect::Parse { name, text, unnamed })) => {
                 let visible = name.is_some();
                 if !unnamed && server.status == TransactionStatus::Idle {
@@ -148,11 +153,7 @@ impl Book {
                 true
             }
             (tag::ROW_DESCRIPTION, Some(Expect::Query)) => true,
-            (tag::COPY_IN_RESPONSE, Some(Expect::Query)) => {
-                begin_copy_in(work, server);
-                true
-            }
-            (tag::COPY_IN_RESPONSE, Some(Expect::Execute)) => {
+            (tag::COPY_IN_RESPONSE, Some(Expect::Query | Expect::Execute)) => {
                 begin_copy_in(work, server);
                 let ignored = work.expects.drop_syncs_sent_before_copy();
                 server.owed -= ignored;
@@ -207,7 +208,16 @@ impl Book {
         end_copy(work, server);
         server.owed = server.owed.checked_sub(1).ok_or(Broken::Protocol("a ReadyForQuery too many"))?;
         match work.expects.pop() {
-            Some(Expect::OwnQuery) => drop_message(work, total),
+            Some(Expect::Sync | Expect::OwnSync) if self.begin_refused => {
+                // The client's transaction never began; it believes itself in one, and now in a failed one.
+                self.begin_refused = false;
+                self.begun = Some(Box::new(Begun::lost(None)));
+                let ready = work.ready_seen;
+                work.effects.retain(|sent| sent.ready > ready);
+                drop_message(work, total);
+                encode::ready_for_query(work.down.inject(), TransactionStatus::Failed);
+            }
+            Some(Expect::OwnQuery | Expect::OwnSync) => drop_message(work, total),
             Some(Expect::Query | Expect::Sync) if matches!(work.retry, Retry::Wanted { .. }) => {
                 drop_message(work, total)
             }
@@ -281,6 +291,7 @@ impl Book {
             }
         }
         let extended = work.expects.extended_is_next();
+        self.begin_refused |= matches!(work.expects.front(), Some(Expect::OwnBegin));
         let renamed = whole && matches!(work.expects.front(), Some(Expect::Bind));
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),

@@ -120,9 +120,7 @@ impl Session {
             self.cell.set_doing(Doing::Active, now);
             match self.plan_request(work, &mut request)? {
                 Some(target) => self.run_request(work, request, target, now).await?,
-                None => {
-                    poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)?
-                }
+                None => self.flush_client(work).await?,
             }
             self.rest(work);
         }
@@ -137,6 +135,10 @@ impl Session {
         mut target: Target,
         now: Instant,
     ) -> Result<(), End> {
+        if target.role == TargetRole::Replica && !work.down.is_flushed() {
+            // What a replica's answer holds back must be its own alone.
+            self.flush_client(work).await?;
+        }
         loop {
             if self.held.is_none() {
                 match self.lease(work, target, now).await? {
@@ -144,12 +146,8 @@ impl Session {
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
             }
-            self.send_begin(work);
+            self.send_begin(work, request)?;
             self.prepare_retry(work, request, target);
-            if work.retry == Retry::Possible && !work.down.is_flushed() {
-                // What is held back from here on must be this request's alone.
-                poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)?;
-            }
             self.send_request(work, request)?;
             match self.relay(work).await? {
                 Relayed::Done => return Ok(()),
@@ -363,7 +361,18 @@ impl Session {
 
     async fn refuse(&mut self, work: &mut Work, request: Request, report: ErrorReport) -> Result<(), End> {
         self.answer_with_error(work, request, &report);
-        poll_fn(|cx| work.down.poll_flush(cx, &mut self.client)).await.map_err(|_| End::Gone)
+        self.flush_client(work).await
+    }
+
+    /// Writes all that the client is owed. A client that doesn't read can still be sent away.
+    async fn flush_client(&mut self, work: &mut Work) -> Result<(), End> {
+        poll_fn(|cx| {
+            if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
+                return Poll::Ready(Err(shutdown().into()));
+            }
+            work.down.poll_flush(cx, &mut self.client).map_err(|_| End::Gone)
+        })
+        .await
     }
 
     fn hold(&mut self, mut lease: Lease, target: Target) {
@@ -387,7 +396,8 @@ impl Session {
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
         // Who asked for a replica gets a replica's answer.
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
-        if whole && split && reads && self.book.pin.is_none() {
+        let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
+        if whole && split && reads && !tied {
             work.retry = Retry::Possible;
             work.up.hold();
         }
@@ -395,7 +405,7 @@ impl Session {
 
     /// The session's configuration may have been replaced: from the next transaction on the new one holds.
     fn follow_reload(&mut self) -> Result<(), End> {
-        if !self.group.shared.is_retired() || self.held.is_some() || self.book.begun.is_some() {
+        if !self.group.shared.is_retired() || self.held.is_some() {
             return Ok(());
         }
         let directory = self.core.context.directory.load_full();
@@ -442,7 +452,7 @@ impl Session {
     fn leave_server(&mut self, work: &mut Work) {
         if let Some(mut held) = self.held.take() {
             held.lease.torn |= matches!(work.up_left, Left::Pass(left) if left > 0) || !work.up.is_flushed();
-            held.lease.doubt |= self.book.pin.is_some();
+            held.lease.doubt |= self.book.pin.is_some() || self.book.mode == PoolMode::Session;
             let skip = match work.down_left {
                 Left::Pass(left) | Left::Drop(left) => left,
             };

@@ -258,7 +258,9 @@ impl Session {
     pub(crate) async fn adopt(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), ErrorReport> {
         let commands = lease.applied.commands_to(&self.book.wanted);
         if !commands.is_empty() {
-            match crate::reclaim::execute(lease, commands.as_bytes()).await {
+            let limit = lease.handle.pool.settings.server_connect_timeout;
+            let done = tokio::time::timeout(limit, crate::reclaim::execute(lease, commands.as_bytes())).await;
+            match done.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 Ok(done) => done?,
                 Err(error) => {
                     lease.torn = true;

@@ -115,6 +115,7 @@ fn open_book(
         names: Default::default(),
         unnamed: None,
         begun: None,
+        begin_refused: false,
         pin: None,
         pinned_to: None,
         lex: book::lex_settings(&Parameters::default()),

@@ -44,6 +44,11 @@ pub(crate) struct Work {
     pub(crate) retry: Retry,
 }
 
+/// Answers that may be due at once.
+const MAX_EXPECTED: usize = 16 << 10;
+/// Bytes of our own answers that may wait for the client to read.
+const MAX_UNSENT: usize = 256 << 10;
+
 /// The rest of a message that is longer than what was read of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -156,6 +161,11 @@ impl Work {
         self.down.recycle();
         self.reset_request();
         self.skipping = false;
+    }
+
+    /// More is owed to the client than may pile up: it is not read before it has read some.
+    pub(crate) fn is_swamped(&self) -> bool {
+        self.expects.len() > MAX_EXPECTED || self.down.unsent_out() > MAX_UNSENT
     }
 
     /// A message is being sent that a ReadyForQuery will answer.
