@@ -228,27 +228,36 @@ impl Parameters {
     }
 }
 
+/// Lists that a core remembers without anybody using them.
+const LISTS: usize = 1024;
+
 /// A core's table of lists in use: equal lists are the same `Rc`.
 #[derive(Debug)]
-pub struct Interned<T>(HashSet<Rc<T>>);
+pub struct Interned<T> {
+    lists: HashSet<Rc<T>>,
+    /// How many there may be before those that nobody uses are dropped.
+    bound: usize,
+}
 
 impl<T> Default for Interned<T> {
     fn default() -> Self {
-        Self(HashSet::new())
+        Self { lists: HashSet::new(), bound: LISTS }
     }
 }
 
 impl<T: Eq + std::hash::Hash> Interned<T> {
     /// The one `Rc` of this core for this list.
     pub fn intern(&mut self, list: T) -> Rc<T> {
-        if let Some(known) = self.0.get(&list) {
+        if let Some(known) = self.lists.get(&list) {
             return Rc::clone(known);
         }
-        if self.0.len() >= 1024 {
-            self.0.retain(|known| Rc::strong_count(known) > 1);
+        if self.lists.len() >= self.bound {
+            self.lists.retain(|known| Rc::strong_count(known) > 1);
+            // In proportion to what is in use: the next look at all of them is as many lists away.
+            self.bound = LISTS.max(self.lists.len() * 2);
         }
         let list = Rc::new(list);
-        self.0.insert(Rc::clone(&list));
+        self.lists.insert(Rc::clone(&list));
         list
     }
 }
@@ -282,6 +291,23 @@ mod tests {
         let a = table.intern(Settings::from_pairs([("a", "1"), ("b", "2")]));
         let b = table.intern(Settings::from_pairs([("b", "2"), ("a", "1")]));
         assert!(Rc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn lists_that_nobody_uses_are_dropped() {
+        let mut table = Interned::default();
+        let list = |n: usize| Settings::from_pairs([("a", &*n.to_string())]);
+        let used = Vec::from_iter((0..LISTS).map(|n| table.intern(list(n))));
+        for n in LISTS..10 * LISTS {
+            table.intern(list(n));
+            assert!(table.lists.len() <= 2 * LISTS);
+        }
+        assert!(used.iter().enumerate().all(|(n, kept)| Rc::ptr_eq(kept, &table.intern(list(n)))));
+        drop(used);
+        for n in 10 * LISTS..12 * LISTS {
+            table.intern(list(n));
+        }
+        assert!(table.lists.len() <= LISTS);
     }
 
     #[test]
