@@ -16,7 +16,8 @@ use wire::{encode, tag};
 use channel::{Channel, Frame};
 pub use error::ConnectError;
 pub use login::Login;
-pub(crate) use open::{Transport, open};
+use open::open;
+pub(crate) use open::{Transport, open_at};
 pub use target::{ServerTarget, TargetError};
 
 /// A connection after login: idle, with nothing of the server's unread.

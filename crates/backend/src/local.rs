@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -315,6 +316,7 @@ impl LocalPool {
                 pool: Arc::clone(&self.shared),
                 pid: connected.pid,
                 key: connected.key,
+                address: connected.address,
                 opened: now,
                 cancels: Cell::new(0),
             }),
@@ -431,6 +433,7 @@ struct Loan {
     unnamed: Option<u64>,
     pid: u32,
     key: Box<[u8]>,
+    address: Option<SocketAddr>,
     opened: Instant,
     expires: Option<Instant>,
     right: Right,
@@ -448,6 +451,7 @@ impl Loan {
             unnamed,
             pid: handle.pid,
             key: handle.key.clone(),
+            address: handle.address,
             opened: handle.opened,
             expires,
             right,
@@ -455,7 +459,7 @@ impl Loan {
     }
 
     fn unpack(self, core: &CorePools) -> Option<Server> {
-        let Self { prepared, unnamed, pid, key, opened, expires, right, .. } = self;
+        let Self { prepared, unnamed, pid, key, address, opened, expires, right, .. } = self;
         let pool = Arc::clone(right.pool());
         Some(Server {
             stream: Link::new(self.stream.attach().ok()?, right),
@@ -469,7 +473,7 @@ impl Loan {
             parameters: core.intern_parameters(self.parameters),
             prepared,
             unnamed,
-            handle: Rc::new(Handle { pool, pid, key, opened, cancels: Cell::new(0) }),
+            handle: Rc::new(Handle { pool, pid, key, address, opened, cancels: Cell::new(0) }),
             expires,
             idle_since: Instant::now(),
         })

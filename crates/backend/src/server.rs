@@ -1,6 +1,7 @@
 //! A server connection: its stream, what is known of its state, and the proof that it is clean.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -56,6 +57,8 @@ pub struct Handle {
     pub pid: u32,
     /// Its cancel key.
     pub key: Box<[u8]>,
+    /// Which of the node's addresses it goes to; `None`: a Unix socket.
+    pub address: Option<SocketAddr>,
     /// When it was opened.
     pub opened: Instant,
     /// Cancels under way to it: it isn't handed back before they have arrived.

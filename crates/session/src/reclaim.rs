@@ -46,7 +46,7 @@ pub(crate) fn cancel(handle: Rc<Handle>) -> impl Future<Output = ()> {
     handle.cancels.set(handle.cancels.get() + 1);
     async move {
         let target = &handle.pool.node.target;
-        let sent = backend::cancel::send_cancel(target, handle.pid, &handle.key);
+        let sent = backend::cancel::send_cancel(target, handle.address, handle.pid, &handle.key);
         match tokio::time::timeout(CANCEL_PATIENCE, sent).await {
             Ok(Ok(())) => handle.cancels.set(handle.cancels.get() - 1),
             Ok(Err(error)) => {

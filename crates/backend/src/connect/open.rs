@@ -51,6 +51,19 @@ pub(crate) async fn open(
     Err(last)
 }
 
+/// Connects as [`open`] does, to the one server that was reached at `address`.
+pub(crate) async fn open_at(
+    target: &ServerTarget,
+    transport: Transport,
+    address: Option<SocketAddr>,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
+    match address {
+        Some(address) => open_address(target, transport, address, limit).await,
+        None => open(target, transport, limit).await.map(|(stream, _)| stream),
+    }
+}
+
 async fn resolve(target: &ServerTarget) -> Result<Vec<SocketAddr>, ConnectError> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, target.port)]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use config::TlsMode;
 use net::Stream;
+use pgweir_backend::cancel::send_cancel;
 use pgweir_backend::connect::{ConnectError, Connected, Login, ServerTarget, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -221,4 +222,22 @@ async fn scram_that_the_server_cheats_at_fails() {
             other => panic!("{other} for {rest}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_cancel_goes_where_its_connection_went() {
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target("localhost", first.local_addr().unwrap().port(), TlsMode::Disable);
+    let heard = async {
+        let (mut socket, _) = second.accept().await.unwrap();
+        let length = usize::try_from(socket.read_u32().await.unwrap()).unwrap();
+        let mut body = vec![0; length - 4];
+        socket.read_exact(&mut body).await.unwrap();
+        body
+    };
+    let address = second.local_addr().unwrap();
+    let (sent, body) = tokio::join!(send_cancel(&target, Some(address), 7, b"1234"), heard);
+    sent.unwrap();
+    assert_eq!(body, b"\x04\xd2\x16\x2e\0\0\0\x071234");
 }

@@ -251,8 +251,8 @@ async fn a_cancel_stops_what_runs_over_every_transport() {
             while !query(&mut watcher.stream, &running).await.windows(7).any(|part| part == b"running") {
                 tokio::task::yield_now().await;
             }
-            send_cancel(&target, connected.pid, b"none").await.unwrap();
-            send_cancel(&target, connected.pid, &connected.key).await.unwrap();
+            send_cancel(&target, connected.address, connected.pid, b"none").await.unwrap();
+            send_cancel(&target, connected.address, connected.pid, &connected.key).await.unwrap();
         };
         let (reply, ()) = tokio::join!(sleeps, cancels);
         assert!(reply.windows(5).any(|part| part == b"57014"), "{}", reply.escape_ascii());
@@ -265,6 +265,7 @@ async fn a_server_that_is_down_may_come_back() {
     let error = connect(&target("127.0.0.1", port, TlsMode::Prefer), &login(None)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }) && !error.is_final(), "{error}");
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
-    let error = send_cancel(&target("127.0.0.1", port, TlsMode::Prefer), 1, b"keys").await.unwrap_err();
+    let target = target("127.0.0.1", port, TlsMode::Prefer);
+    let error = send_cancel(&target, None, 1, b"keys").await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
 }
