@@ -35,6 +35,8 @@ pub(crate) struct Pipe {
     out_sent: usize,
     /// Keeps what was written, so that it can be rewound.
     held: bool,
+    /// TLS may keep some of what was written: the socket hasn't taken it.
+    kept: bool,
     /// Bytes read since somebody asked.
     read: u64,
 }
@@ -50,6 +52,7 @@ impl Pipe {
             out: Vec::new(),
             out_sent: 0,
             held: false,
+            kept: false,
             read: 0,
         }
     }
@@ -78,7 +81,7 @@ impl Pipe {
     /// Nothing approved or put in that isn't written.
     #[inline]
     pub(crate) fn is_flushed(&self) -> bool {
-        self.sent == self.approved && self.out_sent == self.out.len()
+        self.sent == self.approved && self.out_sent == self.out.len() && !self.kept
     }
 
     /// The next `n` pending bytes may pass as they are.
@@ -167,6 +170,7 @@ impl Pipe {
         self.out.clear();
         self.out_sent = 0;
         self.held = false;
+        self.kept = false;
     }
 
     fn let_go(&mut self) {
@@ -249,6 +253,7 @@ impl Pipe {
             if wrote == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.kept = true;
             let of_out = wrote.min(self.out.len() - self.out_sent);
             self.out_sent += of_out;
             self.sent += wrote - of_out;
@@ -258,8 +263,9 @@ impl Pipe {
             self.out_sent = 0;
         }
         self.let_go();
-        // TLS keeps what the socket didn't take.
-        to.poll_flush(cx)
+        ready!(to.poll_flush(cx))?;
+        self.kept = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Makes it as good as new for the next session.
