@@ -20,7 +20,7 @@ use crate::own::{self, OwnAnswer};
 use crate::work::{Copy, Left, Planned, Work};
 
 /// Names of statements that one client may have.
-const MAX_NAMES: usize = 10_000;
+pub(crate) const MAX_NAMES: usize = 10_000;
 /// A name that no statement on a server has: what refers to it fails.
 pub(crate) const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
 /// A text that no server understands.
@@ -155,18 +155,7 @@ impl Book {
             work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true });
             return Ok(());
         }
-        if self.names.contains_key(&name) {
-            let message = format!("prepared statement \"{}\" already exists", lossy(&name));
-            let report = ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message);
-            self.refuse_extended(work, head, report);
-            return Ok(());
-        }
-        if self.names.len() >= MAX_NAMES {
-            let report = ErrorReport::error(
-                SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!("a client may have at most {MAX_NAMES} prepared statements"),
-            )
-            .with_hint("Close statements that are not needed any more.");
+        if let Err(report) = self.may_name(&name) {
             self.refuse_extended(work, head, report);
             return Ok(());
         }
@@ -346,6 +335,23 @@ impl Book {
         work.expects.push(Expect::AnswerClose { name, was });
         drop_message(work, head);
         Ok(())
+    }
+
+    /// Whether the session may have a statement of this name.
+    ///
+    /// # Errors
+    /// 42P05 if it has one; 54000 if it has as many as it may.
+    pub(crate) fn may_name(&self, name: &[u8]) -> Result<(), ErrorReport> {
+        if self.names.contains_key(name) {
+            let message = format!("prepared statement \"{}\" already exists", lossy(name));
+            return Err(ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
+        }
+        if self.names.len() < MAX_NAMES {
+            return Ok(());
+        }
+        let message = format!("a client may have at most {MAX_NAMES} prepared statements");
+        let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
+        Err(report.with_hint("Close statements that are not needed any more."))
     }
 
     /// Whether there may be statements that SQL's PREPARE made, which only the server knows.

@@ -9,6 +9,7 @@ use wire::encode::{self, Column};
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, tag};
 
+use crate::admit::MAX_NAMES;
 use crate::book::{Begun, Book};
 use crate::expect::Text;
 use crate::request::Request;
@@ -256,6 +257,8 @@ fn answer_message(
             let Some(Planned::Parse { name, text }) = work.planned.pop_front() else { return Ok(Ok(())) };
             if name.is_empty() {
                 book.unnamed = Some(text);
+            } else if let Err(report) = book.may_name(&name) {
+                return Ok(Err(report));
             } else {
                 book.names.insert(name, text);
             }
@@ -378,6 +381,9 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
 /// the same settings. It is answered at once: a client that prepares what it may need later doesn't wait for a
 /// connection, and the statement is prepared on a server when it is first used there.
 fn only_known_parses(session: &Session, work: &Work, total: usize) -> bool {
+    if session.book.names.len() + work.planned.len() > MAX_NAMES {
+        return false;
+    }
     let mut rest = &work.up.pending()[..total];
     let mut planned = work.planned.iter();
     while let Ok(Some(head)) = frame::peek(rest, frame::MAX_BODY) {
