@@ -7,9 +7,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pgweir_tests::Cases;
 use pgweir_tests::program::{peak_memory, run};
-use pgweir_tests::{Cases, eventually};
-use testkit::{Certificates, Client, Cluster, Pgweir, SUPERUSER, Script, Setup, Tls, rows};
+
+use testkit::{Certificates, Cluster, Pgweir, Setup};
 use tokio::process::Command;
 
 /// One program takes no longer: less than a case may, so that what it had said is told.
@@ -150,26 +151,9 @@ async fn drivers_work_as_with_postgres() {
         };
         cases.run(driver, case).await;
     }
-    cases.run("a reader that is late", late_reader(&cluster, &pgweir, &certificates)).await;
     let peak = peak_memory(pgweir.pid());
     cases.add("memory", if peak < MEMORY { Ok(()) } else { Err(format!("{peak} bytes at most").into()) });
     cases.finish();
-}
-
-/// A long row over TLS for a client that reads nothing until all on the way is full: it comes to its end all the same.
-async fn late_reader(cluster: &Cluster, pgweir: &Pgweir, certificates: &Certificates) {
-    const LENGTH: usize = 60_000_000;
-    let mut watcher =
-        Client::to(cluster.primary()).user(SUPERUSER, cluster.superuser_password()).connect().await.unwrap();
-    let mut client = pgweir.client("app", "app").tls(Tls::verify(certificates)).connect().await.unwrap();
-    let query = format!("/* pgweir: role=primary */ select repeat('x', {LENGTH})");
-    client.send(Script::new().query(&query).bytes()).await.unwrap();
-    let stuck = "select count(*) from pg_stat_activity where usename = 'app' and wait_event = 'ClientWrite'";
-    eventually("the server waits", async || watcher.value(stuck).await.unwrap(), |count| count == "1")
-        .await
-        .unwrap();
-    let row = rows(&client.read_until_ready().await.unwrap()).concat();
-    assert_eq!(row[0].as_ref().map(String::len), Some(LENGTH));
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -283,6 +283,14 @@ impl Pipe {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use net::{ClientTls, ServerTls, Stream, Verify};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::{BLOCK, Pipe};
 
     fn filled(bytes: &[u8]) -> Pipe {
@@ -294,6 +302,42 @@ mod tests {
 
     fn output(pipe: &Pipe) -> Vec<u8> {
         [&pipe.out[pipe.out_sent..], &pipe.block[pipe.sent..pipe.approved]].concat()
+    }
+
+    /// Both ends of a TLS connection: a server's and a client's.
+    async fn tls_ends() -> (Stream, Stream) {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
+        std::fs::write(&certificate, issued.cert.pem()).unwrap();
+        std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+        let server_tls = ServerTls::load(&certificate, &key, None).unwrap();
+        let client_tls = ClientTls::new(Verify::Nothing, None).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (client, server) = (Stream::from(client.unwrap()), Stream::from(server.unwrap().0));
+        let ends = tokio::join!(server.accept_tls(&server_tls), client.connect_tls(&client_tls, "localhost"));
+        (ends.0.unwrap(), ends.1.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_tls_keeps_is_written_though_nothing_follows_it() {
+        let (mut server, mut client) = tls_ends().await;
+        let (mut pipe, mut given) = (Pipe::new(), 0);
+        // Until the socket takes no more: the last of it is in the hands of TLS then.
+        while poll_fn(|cx| Poll::Ready(pipe.poll_flush(cx, &mut server))).await.is_ready() {
+            pipe.inject().extend_from_slice(&[b'x'; 4096]);
+            given += 4096;
+        }
+        assert_eq!((pipe.out.len(), pipe.is_flushed()), (0, false), "TLS has taken all of it");
+        let mut got = vec![0; given];
+        let flush = poll_fn(|cx| pipe.poll_flush(cx, &mut server));
+        let both = async { tokio::join!(flush, client.read_exact(&mut got)) };
+        let (flushed, read) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+        flushed.unwrap();
+        read.unwrap();
+        assert!(pipe.is_flushed());
     }
 
     #[test]
