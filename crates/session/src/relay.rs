@@ -270,7 +270,7 @@ impl Session {
         let head = match frame::peek(pending, self.max_message) {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(false),
-            Err(_) if wait_for_answers(work, &held.lease) => return Ok(false),
+            Err(_) if !in_copy && wait_for_answers(work, &held.lease) => return Ok(false),
             Err(error) => return Err(ErrorReport::from(error).into()),
         };
         let mut plan = Ok(Plan::Go(held.target));
