@@ -3,13 +3,15 @@
 //! Rows and COPY data are never looked into: their heads are scanned, the bytes pass in bulk. What is looked at is
 //! short, and held until it is whole.
 
+use std::rc::Rc;
+
 use backend::{Parameters, Server};
 use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
 
 use crate::book::{Begun, Book};
 use crate::core::Core;
-use crate::expect::Expect;
+use crate::expect::{Expect, StatementName, Text};
 use crate::work::{Copy, Left, Retry, Work};
 
 /// A message that is looked at is never longer than this; a longer error or notice passes unseen.
@@ -95,7 +97,7 @@ impl Book {
                 }
                 return Ok(false);
             }
-            tag::ERROR_RESPONSE => return self.hear_error(core, work, server, total).map(|()| false),
+            tag::ERROR_RESPONSE => return self.hear_error(work, server, total).map(|()| false),
             _ => {}
         }
         self.answer(work, server);
@@ -111,8 +113,11 @@ impl Book {
                 work.expects.pop();
                 false
             }
-            (tag::PARSE_COMPLETE, Some(Expect::Parse { name, text, unnamed })) => {
+            (tag::PARSE_COMPLETE, Some(Expect::Parse { name, text, unnamed, .. })) => {
                 let visible = name.is_some();
+                if !unnamed {
+                    server.prepared.confirm(text.statement.id);
+                }
                 if !unnamed && server.status == TransactionStatus::Idle {
                     self.proven.note(text.statement.id, &self.wanted);
                 }
@@ -123,7 +128,7 @@ impl Book {
                 work.expects.pop();
                 true
             }
-            (tag::CLOSE_COMPLETE, Some(Expect::OwnClose)) => {
+            (tag::CLOSE_COMPLETE, Some(Expect::OwnClose(_))) => {
                 work.expects.pop();
                 false
             }
@@ -187,7 +192,10 @@ impl Book {
                     encode::ready_for_query(out, server.status);
                 }
                 Some(Expect::AnswerParse { .. }) => encode::parse_complete(work.down.inject()),
-                Some(Expect::AnswerClose { .. }) => encode::close_complete(work.down.inject()),
+                Some(Expect::AnswerClose { tag: None, .. }) => encode::close_complete(work.down.inject()),
+                Some(Expect::AnswerClose { tag: Some(tag), .. }) => {
+                    encode::command_complete(work.down.inject(), tag);
+                }
                 Some(Expect::OwnFlush) => {}
                 _ => {}
             }
@@ -216,8 +224,12 @@ impl Book {
                 work.effects.retain(|sent| sent.ready > ready);
                 drop_message(work, total);
                 encode::ready_for_query(work.down.inject(), TransactionStatus::Failed);
+                self.answer(work, server);
             }
-            Some(Expect::OwnQuery | Expect::OwnSync) => drop_message(work, total),
+            Some(Expect::OwnQuery | Expect::OwnSync) => {
+                drop_message(work, total);
+                self.answer(work, server);
+            }
             Some(Expect::Query | Expect::Sync) if matches!(work.retry, Retry::Wanted { .. }) => {
                 drop_message(work, total)
             }
@@ -261,7 +273,6 @@ impl Book {
 
     fn hear_error(
         &mut self,
-        core: &Core,
         work: &mut Work,
         server: &mut Server,
         total: usize,
@@ -293,6 +304,7 @@ impl Book {
         let extended = work.expects.extended_is_next();
         self.begin_refused |= matches!(work.expects.front(), Some(Expect::OwnBegin));
         let renamed = whole && matches!(work.expects.front(), Some(Expect::Bind));
+        let parse_failed = matches!(work.expects.front(), Some(Expect::Parse { .. }));
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),
             Some(Expect::Provoked(_) | Expect::ProvokedQuery(_)) => {
@@ -319,13 +331,19 @@ impl Book {
             }
         }
         // In the extended protocol the server skips all up to Sync; what it skips hasn't happened.
-        while extended && let Some(skipped) = work.expects.pop_skipped() {
-            if matches!(skipped, Expect::Query | Expect::ProvokedQuery(_)) {
+        let mut skipped = Vec::new();
+        while extended && let Some(expect) = work.expects.pop_skipped() {
+            if matches!(expect, Expect::Query | Expect::ProvokedQuery(_)) {
                 server.owed -= 1;
                 work.ready_sent = work.ready_sent.wrapping_sub(1);
             }
-            self.undo(core, server, skipped);
+            skipped.push(expect);
         }
+        // The Parse of an unnamed statement drops the former one even if it fails.
+        if parse_failed && let Some(Expect::Parse { was, .. }) = skipped.first_mut() {
+            *was = None;
+        }
+        self.undo(work, server, skipped);
         // Where no Sync was sent yet, the server waits for one, whatever else was sent.
         server.unsynced |= extended && work.expects.is_empty();
         Ok(())
@@ -336,7 +354,7 @@ impl Book {
         const PREFIX: &[u8] = b"\"pgweir_";
         let at = error.windows(PREFIX.len()).position(|text| text == PREFIX)? + 1;
         let end = at + error[at..].iter().position(|byte| *byte == b'"')?;
-        let of_server = |text: &std::rc::Rc<crate::expect::Text>| {
+        let of_server = |text: &Rc<Text>| {
             text.statement.server_name.as_bytes() == &error[at..end]
         };
         let name = self.names.iter().find(|(_, text)| of_server(text)).map(|(name, _)| name)?;
@@ -345,33 +363,42 @@ impl Book {
         Some([&[tag::ERROR_RESPONSE][..], &length.to_be_bytes(), &body].concat())
     }
 
-    /// A message was not executed: what was assumed of it is taken back.
-    pub(crate) fn undo(&mut self, _core: &Core, server: &mut Server, skipped: Expect) {
-        match skipped {
-            Expect::Parse { text, name, unnamed } => {
-                if unnamed {
-                    server.unnamed = None;
-                } else {
-                    server.prepared.remove(text.statement.id);
+    /// Messages, the last ones first, were not executed: what was assumed of them is taken back. What was sent behind
+    /// them and is still due has been taken for granted since, and stays.
+    pub(crate) fn undo(&mut self, work: &Work, server: &mut Server, skipped: Vec<Expect>) {
+        for expect in skipped.into_iter().rev() {
+            match expect {
+                Expect::Parse { text, name, unnamed, was } => {
+                    if unnamed {
+                        server.unnamed = None;
+                    } else {
+                        let id = text.statement.id;
+                        server.prepared.refuse(id, work.expects.prepare(id));
+                    }
+                    if let Some(name) = name {
+                        self.restore(work, name, was);
+                    }
                 }
-                if let Some(name) = name {
-                    self.forget_name(&name, &text);
+                Expect::OwnClose(id) => server.prepared.doubt(id),
+                Expect::AnswerParse { name, was, .. } | Expect::AnswerClose { name, was, .. } => {
+                    self.restore(work, name, was);
                 }
+                _ => {}
             }
-            Expect::AnswerParse { text, name } => self.forget_name(&name, &text),
-            Expect::AnswerClose { name, was: Some(text) } => {
-                self.names.entry(name).or_insert(text);
-            }
-            _ => {}
         }
     }
 
-    /// The name is forgotten if it still stands for this text.
-    fn forget_name(&mut self, name: &[u8], text: &std::rc::Rc<crate::expect::Text>) {
+    /// A name stands again for what it stood for.
+    fn restore(&mut self, work: &Work, name: StatementName, was: Option<Rc<Text>>) {
+        if work.expects.name(&name) {
+            return;
+        }
         if name.is_empty() {
-            self.unnamed.take_if(|known| std::rc::Rc::ptr_eq(known, text));
-        } else if self.names.get(name).is_some_and(|known| std::rc::Rc::ptr_eq(known, text)) {
-            self.names.remove(name);
+            self.unnamed = was;
+        } else if let Some(was) = was {
+            self.names.insert(name, was);
+        } else {
+            self.names.remove(&name);
         }
     }
 }
