@@ -16,7 +16,7 @@ use tokio::process::Command;
 /// One program takes no longer: less than a case may, so that what it had said is told.
 const LIMIT: Duration = Duration::from_secs(50);
 /// psycopg's program passes 200 MB through pgweir in one message.
-const MEMORY: u64 = 100 << 20;
+const MEMORY: u64 = 64 << 20;
 
 /// A driver, as `scripts/drivers` names it, and what its program must show, in this order.
 const DRIVERS: [(&str, &[&str]); 5] = [

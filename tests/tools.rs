@@ -27,7 +27,7 @@ const ROWS: u32 = 1_000_000;
 /// A row that is larger than pgweir may be.
 const LONG: usize = 200_000_000;
 /// What pgweir may take for all of it.
-const MEMORY: u64 = 100 << 20;
+const MEMORY: u64 = 64 << 20;
 
 /// Where a tool connects to: the port.
 #[derive(Debug, Clone, Copy)]
