@@ -42,7 +42,8 @@ impl Peers {
             let setup = Setup::new(&cluster).pool_size(4).tls(&certificates, mode);
             let setup =
                 setup.set("limits.client_login_timeout", "2s").set("clusters.pg.server_connections", "40");
-            setup.set("clusters.pg.nodes.pg-1.role", "primary").node("pg", "pg-1", watch.port())
+            // In plain to the server, so that what passes can be seen.
+            setup.set("clusters.pg.tls.mode", "disable").node("pg", "pg-1", watch.port())
         };
         let pgweir = Pgweir::start(&setup("prefer")).await.unwrap();
         let strict = Pgweir::start(&setup("require")).await.unwrap();
@@ -79,7 +80,10 @@ impl Peers {
 
     pub(crate) async fn assert_nothing_passed(&self) {
         assert_eq!(self.watch.fired(), 0);
-        self.watch.disarm();
+        // It would have been seen.
+        let mut client = self.client().await;
+        client.send(testkit::Script::new().query(&format!("SELECT '{MARKER}'")).bytes()).await.unwrap();
+        self.watch.wait_fired(1).await.unwrap();
     }
 }
 
@@ -96,7 +100,9 @@ impl Answer {
         let mut frames = Vec::new();
         while let [tag, a, b, c, d, ..] = rest {
             let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap();
-            frames.push(Frame { tag: *tag, body: rest[5..=length].to_vec() });
+            // What isn't a message, such as an alert of TLS, ends it.
+            let Some(body) = rest.get(5..=length) else { break };
+            frames.push(Frame { tag: *tag, body: body.to_vec() });
             rest = &rest[length + 1..];
         }
         frames

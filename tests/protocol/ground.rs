@@ -108,8 +108,7 @@ impl Ground {
         let setup = |mode| {
             let setup = Setup::new(&cluster).pool_size(POOL).pool_mode(mode).set("auth.method", "trust");
             // All of its databases' pools fit.
-            let setup = setup.set("clusters.us.server_connections", "80");
-            setup.set("clusters.us.nodes.us-1.role", "primary")
+            setup.set("clusters.us.server_connections", "80")
         };
         let transaction = Pgweir::start(&setup("transaction")).await.unwrap();
         let session = Pgweir::start(&setup("session")).await.unwrap();

@@ -264,11 +264,8 @@ impl Book {
         if own::is_own(&text.facts) {
             return Ok(());
         }
-        let values = if whole { Some(Bind::parse(body)) } else { None };
-        let values = match values {
-            Some(Err(wire::MessageError::FormatCount { .. })) | None => None,
-            Some(bind) => Some(BoundValues { bind: bind?, types: &text.statement.types }),
-        };
+        let bind = if whole { Some(Bind::parse(body)?) } else { None };
+        let values = bind.map(|bind| BoundValues { bind, types: &text.statement.types });
         let values = values.as_ref().map(|values| values as &dyn Parameters);
         let routing = self.routing_now(map, bound, verdict.begin);
         let decision = route::decide(map, &routing, &text.request(self.lex, values));
