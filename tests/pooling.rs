@@ -20,6 +20,7 @@ async fn pools_are_bounded_fair_and_kept_as_configured() {
     cases.run("never more connections than the node's budget", bounded_by_budget(&world)).await;
     cases.run("a small budget serves two users", small_budget(&world)).await;
     cases.run("a busy user doesn't starve another", no_starvation_by_another_pool(&world)).await;
+    cases.run("more pools than connections take turns", more_pools_than_budget(&world)).await;
     cases.run("a pool of one is shared, first in, first out", pool_of_one(&world)).await;
     cases.run("a core borrows what another has idle", lending(&world)).await;
     cases.run("over cores too it is first come, first served", order_over_cores(&world)).await;
@@ -106,6 +107,26 @@ async fn no_starvation_by_another_pool(world: &World) {
     for client in busy {
         assert!(client.await.unwrap() > 0);
     }
+}
+
+/// Two connections for four pools, all of them busy: none of their clients is turned away.
+async fn more_pools_than_budget(world: &World) {
+    let setup = world.setup().set("clusters.pg.server_connections", "2");
+    let pgweir = world.pgweir(setup.set("pool.query_wait_timeout", "5s")).await;
+    let mut clients = Vec::new();
+    for (user, database) in [("app", "app"), ("other", "app"), ("app", "second"), ("other", "second")] {
+        for _ in 0..2 {
+            clients.push(pgweir.client(user, database).connect().await.unwrap());
+        }
+    }
+    let ask = async |mut client: Client| {
+        for round in 0..200 {
+            assert_eq!(client.value(&format!("select {round}")).await.unwrap(), round.to_string());
+        }
+    };
+    let tasks = clients.into_iter().map(|client| tokio::spawn(ask(client))).collect();
+    let mut watch = world.direct().await;
+    assert!(watch.most_while(tasks).await <= 2);
 }
 
 /// Asks until told otherwise; says how often it was answered.

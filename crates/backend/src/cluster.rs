@@ -1,14 +1,13 @@
-//! A cluster at run time: its nodes, what is known of them, and each node's budget of connections.
+//! A cluster at run time: its nodes, and what is known of them.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use config::ClusterId;
 use route::view::{ClusterView, NodeId, NodeIndex, NodeView, Proximity};
 use tokio::sync::{Notify, watch};
 
+use crate::budget::Budget;
 use crate::connect::ServerTarget;
 
 /// A cluster at run time.
@@ -37,98 +36,6 @@ pub struct Node {
     pub budget: Budget,
     /// Traffic saw an error there: probe it now.
     pub suspicion: Notify,
-}
-
-/// How many connections a node may have over all pools, and which pools have none of it though their clients wait.
-#[derive(Debug)]
-pub struct Budget {
-    /// The bound.
-    pub limit: usize,
-    open: AtomicUsize,
-    /// Pools with a connection.
-    sharers: AtomicUsize,
-    hungry_count: AtomicUsize,
-    hungry: Mutex<VecDeque<Hungry>>,
-}
-
-/// A pool that waits for budget: what to call when there is some.
-struct Hungry {
-    pool: u64,
-    wake: Box<dyn Fn() + Send>,
-}
-
-impl std::fmt::Debug for Hungry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Hungry({})", self.pool)
-    }
-}
-
-impl Budget {
-    /// A budget of `limit` connections.
-    pub fn new(limit: usize) -> Self {
-        let zero = || AtomicUsize::new(0);
-        Self { limit, open: zero(), sharers: zero(), hungry_count: zero(), hungry: Mutex::default() }
-    }
-
-    /// Open or being opened, over all pools.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether a pool that has `open` connections should give one up, because another has less than its share.
-    #[inline]
-    pub(crate) fn should_yield(&self, open: usize) -> bool {
-        self.hungry_count.load(Ordering::Relaxed) > 0 && (open > self.fair_share() || self.crowded())
-    }
-
-    /// What each pool may have while all want some.
-    pub(crate) fn fair_share(&self) -> usize {
-        let hungry = self.hungry_count.load(Ordering::Relaxed);
-        (self.limit / (self.sharers.load(Ordering::Relaxed) + hungry).max(1)).max(1)
-    }
-
-    fn crowded(&self) -> bool {
-        self.sharers.load(Ordering::Relaxed) + self.hungry_count.load(Ordering::Relaxed) > self.limit
-    }
-
-    /// Puts a pool in the queue for budget, once.
-    pub(crate) fn hunger(&self, pool: u64, wake: impl Fn() + Send + 'static) {
-        let mut hungry = self.hungry.lock().unwrap_or_else(PoisonError::into_inner);
-        if !hungry.iter().any(|h| h.pool == pool) {
-            hungry.push_back(Hungry { pool, wake: Box::new(wake) });
-            self.hungry_count.store(hungry.len(), Ordering::Release);
-        }
-    }
-
-    pub(crate) fn take(&self, first_of_its_pool: bool) -> bool {
-        let taken = take_below(&self.open, self.limit).is_some();
-        if taken && first_of_its_pool {
-            self.sharers.fetch_add(1, Ordering::AcqRel);
-        }
-        taken
-    }
-
-    /// Gives one back and wakes the first hungry pool.
-    pub(crate) fn give_back(&self, last_of_its_pool: bool) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        if last_of_its_pool {
-            self.sharers.fetch_sub(1, Ordering::AcqRel);
-        }
-        if self.hungry_count.load(Ordering::Acquire) > 0 {
-            let mut hungry = self.hungry.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = hungry.pop_front();
-            self.hungry_count.store(hungry.len(), Ordering::Release);
-            drop(hungry);
-            if let Some(first) = first {
-                (first.wake)();
-            }
-        }
-    }
-}
-
-/// Adds one if that stays within `limit`; gives the count before.
-pub(crate) fn take_below(count: &AtomicUsize, limit: usize) -> Option<usize> {
-    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1)).ok()
 }
 
 impl Cluster {

@@ -136,15 +136,21 @@ impl CorePools {
     }
 
     /// Closes a connection of another pool to the same node that has been idle for so long, if there is one.
-    pub(crate) fn close_idle_of_others(&self, hungry: &SharedPool, idle_for: Duration) {
-        let pools = self.pools();
-        let same_node =
-            pools.iter().filter(|p| p.shared.node.id == hungry.node.id && p.shared.id != hungry.id);
-        for pool in same_node {
-            if pool.close_oldest_idle(self.now(), idle_for) {
-                return;
-            }
+    pub(crate) fn close_unused_of_others(&self, hungry: &SharedPool, idle_for: Duration) {
+        let now = self.now();
+        let _closed = self.others(hungry).iter().any(|pool| pool.close_oldest_idle(now, idle_for));
+    }
+
+    /// Closes idle connections of other pools to the same node as long as pools in line need them.
+    pub(crate) fn close_idle_for_hungry(&self, hungry: &SharedPool) {
+        for pool in self.others(hungry) {
+            while pool.yield_idle() {}
         }
+    }
+
+    fn others(&self, hungry: &SharedPool) -> Vec<Rc<LocalPool>> {
+        let other = |p: &Rc<LocalPool>| p.shared.node.id == hungry.node.id && p.shared.id != hungry.id;
+        self.pools.borrow().values().filter(|pool| other(pool)).cloned().collect()
     }
 
     /// One turn of the clock (ten a second): closes what is too old or idle for too long, keeps the minimum, opens

@@ -1,5 +1,6 @@
 //! Server connections, pools and lending, health and roles, cancel; publishes the cluster view.
 
+pub mod budget;
 pub mod cancel;
 pub mod cluster;
 pub mod connect;

@@ -23,6 +23,13 @@ impl Link {
         Self(Some((stream, right)))
     }
 
+    /// It is about to be closed, for another pool.
+    pub(crate) fn yields(&mut self) {
+        if let Some((_, right)) = &mut self.0 {
+            right.yields();
+        }
+    }
+
     /// The two by themselves, for who puts them together again.
     pub(crate) fn take_apart(mut self) -> Option<(Stream, Right)> {
         self.0.take()

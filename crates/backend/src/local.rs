@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use wire::backend::TransactionStatus;
 
+use crate::budget::TURN;
 use crate::connect::{ConnectError, connect};
 use crate::core::CorePools;
 use crate::lease::Lease;
@@ -126,14 +127,19 @@ impl LocalPool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
+        self.take_quiet().map(|idle| Lease::new(idle, self))
+    }
+
+    /// The warmest idle connection that is alive.
+    #[inline]
+    fn take_quiet(&self) -> Option<Idle> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
+            self.say_idle();
             if idle.is_quiet() {
-                self.say_idle();
-                return Some(Lease::new(idle, self));
+                return Some(idle);
             }
             self.stats.lost.set(self.stats.lost.get() + 1);
-            self.say_idle();
         }
     }
 
@@ -185,30 +191,41 @@ impl LocalPool {
         self.leased.set(if more { n + 1 } else { n.saturating_sub(1) });
     }
 
-    /// Takes a clean connection back: for the longest waiting client of any core, or into the idle ones.
-    pub fn put(self: &Rc<Self>, mut idle: Idle) {
+    /// Takes a clean connection back that was used: for the longest waiting client of any core, or into the idle ones;
+    /// closed if it is old, or if another pool needs its place more.
+    pub fn put(self: &Rc<Self>, idle: Idle) {
         let Some(core) = self.core.upgrade() else { return };
-        let expired = idle.server().expires.is_some_and(|at| at <= core.now());
-        if expired || self.shared.node.budget.should_yield(self.shared.open()) {
-            return; // dropped: closed, and its right goes to who needs it
-        }
-        let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
-        if let Some(other) = self.shared.wanted_elsewhere(self.index, oldest) {
-            self.lend(&core, idle, other);
+        let server = idle.server();
+        if server.expires.is_some_and(|at| at <= core.now()) {
             return;
         }
+        if self.shared.node.budget.should_yield(self.shared.open(), server.handle.opened) {
+            idle.yields();
+            return;
+        }
+        let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
+        match self.shared.wanted_elsewhere(self.index, oldest) {
+            Some(other) => self.lend(&core, idle, other),
+            None => self.serve(idle),
+        }
+    }
+
+    /// Hands out a connection that nobody used here yet: to a client of this core, of another, or to the idle ones.
+    /// It isn't closed before somebody used it: logins would follow logins.
+    fn serve(self: &Rc<Self>, mut idle: Idle) {
         let next = self.waiters.borrow_mut().pop_front();
-        match next {
-            Some(waiter) => {
-                self.say_waiting();
-                waiter.finish(Ok(idle));
-            }
-            None if self.shared.is_retired() => {}
-            None => {
-                idle.set_idle_since(core.now());
-                self.idle.borrow_mut().push(idle);
-                self.say_idle();
-            }
+        if let Some(waiter) = next {
+            self.say_waiting();
+            waiter.finish(Ok(idle));
+            return;
+        }
+        let Some(core) = self.core.upgrade() else { return };
+        if let Some(other) = self.shared.wanted_elsewhere(self.index, None) {
+            self.lend(&core, idle, other);
+        } else if !self.shared.is_retired() {
+            idle.set_idle_since(core.now());
+            self.idle.borrow_mut().push(idle);
+            self.say_idle();
         }
     }
 
@@ -222,7 +239,7 @@ impl LocalPool {
             let idle = self.idle.borrow_mut().pop();
             if let Some(mut idle) = idle {
                 if idle.is_quiet() {
-                    self.put(idle);
+                    self.serve(idle);
                 }
                 self.say_idle();
                 continue;
@@ -236,10 +253,19 @@ impl LocalPool {
                     self.shared.hunger();
                     return self.borrow_from_another();
                 }
-                Err(NoRight::Pool) => return self.borrow_from_another(),
-                Err(NoRight::NotNow) => return,
+                Err(NoRight::Pool | NoRight::NotNow) => return self.borrow_from_another(),
             }
         }
+    }
+
+    /// A right that another pool gave up for this one: opens a connection, or leaves it to the next in line.
+    pub(crate) fn use_right(self: &Rc<Self>, right: Right) {
+        if self.waiters.borrow().len() > self.opening.get() {
+            self.open(right);
+        } else {
+            drop(right);
+        }
+        self.pump();
     }
 
     /// Asks the core with most idle connections for one.
@@ -253,9 +279,8 @@ impl LocalPool {
         let (shared, me) = (Arc::clone(&self.shared), self.index);
         core.remote.run(lender, move |pools| {
             let pool = pools.pool(&shared);
-            let idle = if pool.waiters.borrow().is_empty() { pool.idle.borrow_mut().pop() } else { None };
-            pool.say_idle();
-            match idle {
+            let spare = if pool.waiters.borrow().is_empty() { pool.take_quiet() } else { None };
+            match spare {
                 Some(idle) => pool.lend(pools, idle, me),
                 None => pools.remote.run(me, move |pools| pools.pool(&shared).asked.set(None)),
             }
@@ -271,7 +296,7 @@ impl LocalPool {
             let pool = pools.pool(&shared);
             pool.asked.set(None);
             if let Some(Ok(idle)) = loan.unpack(pools).map(|server| Box::new(server).prove_clean()) {
-                pool.put(idle);
+                pool.serve(idle);
             }
             pool.pump();
         });
@@ -287,12 +312,26 @@ impl LocalPool {
             match outcome {
                 Ok(idle) => {
                     pool.shared.note_attempt(None);
-                    pool.put(idle);
+                    pool.serve(idle);
                     pool.pump();
                 }
-                Err(error) => pool.opening_failed(error),
+                Err(error) => return pool.opening_failed(error),
             }
+            tokio::time::sleep(TURN).await;
+            pool.end_turn();
         });
+    }
+
+    /// A connection's turn is over: if it is idle, on whichever core it is by now, it may be needed elsewhere.
+    fn end_turn(self: &Rc<Self>) {
+        let Some(core) = self.core.upgrade() else { return };
+        if !self.shared.node.budget.is_short() {
+            return;
+        }
+        for home in self.shared.homes.iter().copied() {
+            let shared = Arc::clone(&self.shared);
+            core.remote.run(home, move |pools| while pools.pool(&shared).yield_idle() {});
+        }
     }
 
     async fn login(self: &Rc<Self>, right: Right) -> Result<Idle, ConnectError> {
@@ -338,7 +377,7 @@ impl LocalPool {
         self.shared.note_attempt(Some(Arc::clone(&error)));
         self.shared.node.suspicion.notify_one();
         if self.shared.open() > 0 && !error.is_final() {
-            return;
+            return self.borrow_from_another();
         }
         let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
         self.say_waiting();
@@ -357,6 +396,17 @@ impl LocalPool {
         self.say_idle();
         drop(oldest);
         found
+    }
+
+    /// Closes an idle connection that a pool in line needs more, if there is one.
+    pub(crate) fn yield_idle(&self) -> bool {
+        let (budget, open) = (&self.shared.node.budget, self.shared.open());
+        let mut idle = self.idle.borrow_mut();
+        let at = idle.iter().position(|i| budget.should_yield_idle(open, i.server().handle.opened));
+        let found = at.map(|at| idle.remove(at));
+        drop(idle);
+        self.say_idle();
+        found.map(Idle::yields).is_some()
     }
 
     /// Housekeeping, ten times a second.

@@ -115,6 +115,11 @@ impl Idle {
         &self.0
     }
 
+    /// Closes it for another pool, which gets its place.
+    pub(crate) fn yields(mut self) {
+        self.0.stream.yields();
+    }
+
     pub(crate) fn set_idle_since(&mut self, now: Instant) {
         self.0.idle_since = now;
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use config::{PoolSettings, RouteSettings};
 use route::DatabaseMap;
 
-use crate::cluster::{Cluster, Node, take_below};
+use crate::budget::take_below;
+use crate::cluster::{Cluster, Node};
 use crate::connect::{ConnectError, Login};
 use crate::core::Remote;
 
@@ -66,6 +67,8 @@ pub struct SharedPool {
     lines: Vec<CoreLine>,
     retired: AtomicBool,
     failure: Mutex<Option<(Instant, Arc<ConnectError>)>>,
+    /// When the other pools were last asked for idle connections, in milliseconds of `uptime`.
+    asked_others: AtomicU64,
 }
 
 /// What one core tells the others; on a cache line of its own.
@@ -79,7 +82,11 @@ struct CoreLine {
 
 /// The right to have one connection: of the pool and of the node. Given back when dropped.
 #[derive(Debug)]
-pub struct Right(Arc<SharedPool>);
+pub struct Right {
+    pool: Arc<SharedPool>,
+    /// Its connection is closed for another pool.
+    yields: bool,
+}
 
 /// Why there was no right to open a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +103,8 @@ pub enum NoRight {
 const PATIENCE_MS: u64 = 2;
 /// A connection that has been idle this long isn't needed where it is as much as where somebody waits.
 const UNUSED: Duration = Duration::from_millis(200);
+/// The other pools are asked for idle connections this often, however many clients come to wait.
+const ASK_AGAIN_MS: u64 = 10;
 
 impl Group {
     /// A group with the pools of `pools[shard][node]`.
@@ -219,6 +228,7 @@ impl SharedPool {
             lines: (0..cores).map(|_| CoreLine::default()).collect(),
             retired: AtomicBool::new(false),
             failure: Mutex::new(None),
+            asked_others: AtomicU64::new(0),
         }
     }
 
@@ -238,14 +248,26 @@ impl SharedPool {
             return Err(NoRight::NotNow);
         }
         let limit = self.size + if reserve { self.settings.reserve_pool_size } else { 0 };
-        let Some(before) = take_below(&self.open, limit) else {
+        if self.open() >= limit {
             return Err(NoRight::Pool);
-        };
-        if !self.node.budget.take(before == 0) {
-            self.open.fetch_sub(1, Ordering::AcqRel);
+        }
+        if !self.node.budget.take() {
             return Err(NoRight::Budget);
         }
-        Ok(Right(Arc::clone(self)))
+        self.claim(limit).ok_or_else(|| {
+            self.node.budget.give_back();
+            NoRight::Pool
+        })
+    }
+
+    /// Makes a right of what was taken from the budget, unless the pool is full.
+    fn claim(self: &Arc<Self>, limit: usize) -> Option<Right> {
+        let before = take_below(&self.open, limit)?;
+        // Told before the right is anybody's: it can't be the last one that is given back until then.
+        if before == 0 {
+            self.node.budget.join();
+        }
+        Some(Right { pool: Arc::clone(self), yields: false })
     }
 
     /// More sessions pinned to connections of this pool than `pool.pinned` allows?
@@ -301,8 +323,11 @@ impl SharedPool {
                 self.wanting.fetch_or(bit, Ordering::AcqRel);
             }
             None => {
-                self.wanting.fetch_and(!bit, Ordering::AcqRel);
+                let before = self.wanting.fetch_and(!bit, Ordering::AcqRel);
                 self.lines[core].oldest.store(0, Ordering::Relaxed);
+                if before == bit && self.node.budget.is_short() {
+                    self.node.budget.leave_line(self.id, || self.wanting.load(Ordering::Acquire) == 0);
+                }
             }
         }
     }
@@ -321,19 +346,40 @@ impl SharedPool {
         (oldest.saturating_add(PATIENCE_MS) < mine).then_some(core)
     }
 
-    /// Clients wait here, the node's budget is used up: have idle connections of others closed, those that have been
-    /// idle for a while only if this pool has its share already; below it, wait in line for some.
+    /// Clients wait here, the node's budget is used up: have idle connections of others closed, if this pool has its
+    /// share already only those that have been idle for a while; below it, wait in line for some.
     pub(crate) fn hunger(self: &Arc<Self>) {
         let below = self.open() < self.node.budget.fair_share();
-        if below {
-            let pool = Arc::clone(self);
-            self.node.budget.hunger(self.id, move || pool.wake_waiting());
+        let pool = Arc::downgrade(self);
+        let grant = move || pool.upgrade().is_some_and(|pool| pool.accept());
+        let new_in_line = below && self.node.budget.stand_in_line(self.id, grant);
+        let now = uptime_ms(Instant::now());
+        if now < self.asked_others.load(Ordering::Relaxed) + ASK_AGAIN_MS && !new_in_line {
+            return;
         }
-        let idle_for = if below { Duration::ZERO } else { UNUSED };
+        self.asked_others.store(now, Ordering::Relaxed);
         for core in 0..self.lines.len() {
             let pool = Arc::clone(self);
-            self.remote.run(core, move |pools| pools.close_idle_of_others(&pool, idle_for));
+            self.remote.run(core, move |pools| match below {
+                true => pools.close_idle_for_hungry(&pool),
+                false => pools.close_unused_of_others(&pool, UNUSED),
+            });
         }
+    }
+
+    /// Takes over what another pool gave back to the budget, for the longest waiting client. Says whether one waits.
+    fn accept(self: &Arc<Self>) -> bool {
+        let wanting = self.wanting.load(Ordering::Acquire);
+        let cores = (0..self.lines.len()).filter(|core| wanting & bit(*core) != 0);
+        let Some(core) = cores.min_by_key(|core| self.lines[*core].oldest.load(Ordering::Relaxed)) else {
+            return false;
+        };
+        if self.failed_lately() {
+            return false;
+        }
+        let Some(right) = self.claim(self.size) else { return false };
+        self.remote.run(core, move |pools| pools.pool(right.pool()).use_right(right));
+        true
     }
 
     /// Wakes the cores where clients wait for this pool: there is a right to open again.
@@ -349,16 +395,29 @@ impl SharedPool {
 impl Right {
     /// Of which pool.
     pub fn pool(&self) -> &Arc<SharedPool> {
-        &self.0
+        &self.pool
+    }
+
+    /// Its connection is about to be closed, for another pool.
+    pub(crate) fn yields(&mut self) {
+        if !std::mem::replace(&mut self.yields, true) {
+            self.pool.node.budget.note_yielding(true);
+        }
     }
 }
 
 impl Drop for Right {
     fn drop(&mut self) {
-        let before = self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.node.budget.give_back(before == 1);
-        if self.0.wanting.load(Ordering::Acquire) != 0 {
-            self.0.wake_waiting();
+        let budget = &self.pool.node.budget;
+        if self.pool.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            budget.leave();
+        }
+        if self.yields {
+            budget.note_yielding(false);
+        }
+        budget.give_back();
+        if self.pool.wanting.load(Ordering::Acquire) != 0 {
+            self.pool.wake_waiting();
         }
     }
 }

@@ -63,57 +63,118 @@ impl Statements {
 /// What one server connection has prepared, by `Statement::id`; the least recently used goes first.
 #[derive(Debug, Default)]
 pub struct PreparedSet {
-    used: HashMap<u64, u64, foldhash::fast::RandomState>,
+    places: HashMap<u64, Place, foldhash::fast::RandomState>,
     turn: u64,
 }
 
+#[derive(Debug)]
+struct Place {
+    used: u64,
+    standing: Standing,
+}
+
+/// How sure it is that a statement is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Its Parse was sent, in this segment of messages up to a Sync. `first`: it wasn't there before.
+    Asked { segment: u32, first: bool },
+    /// The server has said so.
+    Confirmed,
+    /// It may be there, or not.
+    Doubtful,
+}
+
+/// Whether a server connection has a statement, for who is about to name it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It has; or its Parse was sent, and what is sent behind it is skipped if that fails.
+    There,
+    /// It may have: closed first, it can be prepared again.
+    Doubtful,
+    /// It hasn't.
+    Absent,
+}
+
 impl PreparedSet {
-    /// Whether the statement is there; it counts as used.
-    pub fn touch(&mut self, id: u64) -> bool {
+    /// Whether the statement is there for a message of this `segment`: messages up to a Sync are executed up to the
+    /// first that fails, those behind the Sync are executed all the same. It counts as used.
+    #[inline]
+    pub fn touch(&mut self, id: u64, segment: u32) -> Presence {
         self.turn += 1;
-        match self.used.get_mut(&id) {
-            Some(turn) => {
-                *turn = self.turn;
-                true
-            }
-            None => false,
+        let Some(place) = self.places.get_mut(&id) else { return Presence::Absent };
+        place.used = self.turn;
+        match place.standing {
+            Standing::Confirmed => Presence::There,
+            Standing::Asked { segment: asked, .. } if asked == segment => Presence::There,
+            Standing::Asked { .. } | Standing::Doubtful => Presence::Doubtful,
         }
     }
 
     /// Notes a statement that the server is being asked to prepare.
-    pub fn insert(&mut self, id: u64) {
+    pub fn ask(&mut self, id: u64, segment: u32) {
         self.turn += 1;
-        self.used.insert(id, self.turn);
+        let first = !self.places.contains_key(&id);
+        let standing = Standing::Asked { segment, first };
+        self.places.insert(id, Place { used: self.turn, standing });
     }
 
-    /// Forgets one that the server refused or closed.
-    pub fn remove(&mut self, id: u64) {
-        self.used.remove(&id);
+    /// The server has prepared it.
+    pub fn confirm(&mut self, id: u64) {
+        if let Some(place) = self.places.get_mut(&id) {
+            place.standing = Standing::Confirmed;
+        }
+    }
+
+    /// The server has refused or skipped a Parse. `again`: another one was sent since.
+    pub fn refuse(&mut self, id: u64, again: bool) {
+        let Some(place) = self.places.get_mut(&id) else { return };
+        match place.standing {
+            Standing::Asked { first: true, .. } => {
+                self.places.remove(&id);
+            }
+            Standing::Asked { .. } if again => {}
+            Standing::Asked { .. } | Standing::Confirmed | Standing::Doubtful => {
+                place.standing = Standing::Doubtful;
+            }
+        }
+    }
+
+    /// A statement may be there or not: somebody else has closed it perhaps, or a Close of it was skipped.
+    pub fn doubt(&mut self, id: u64) {
+        let used = self.turn;
+        self.places.insert(id, Place { used, standing: Standing::Doubtful });
+    }
+
+    /// What is there isn't known any more.
+    pub fn doubt_all(&mut self) {
+        for place in self.places.values_mut() {
+            place.standing = Standing::Doubtful;
+        }
     }
 
     /// Takes out the least recently used one if there are more than `limit`, so that it can be closed.
     pub fn evict(&mut self, limit: usize) -> Option<u64> {
-        if self.used.len() <= limit.max(1) {
+        if self.places.len() <= limit.max(1) {
             return None;
         }
-        let oldest = self.used.iter().min_by_key(|(_, turn)| **turn).map(|(id, _)| *id)?;
-        self.used.remove(&oldest);
+        let oldest = self.places.iter().min_by_key(|(_, place)| place.used).map(|(id, _)| *id)?;
+        self.places.remove(&oldest);
         Some(oldest)
     }
 
     /// Forgets all (DISCARD ALL, DEALLOCATE ALL).
     pub fn clear(&mut self) {
-        self.used.clear();
+        self.places.clear();
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.used.len()
+        self.places.len()
     }
 
     /// None.
     pub fn is_empty(&self) -> bool {
-        self.used.is_empty()
+        self.places.is_empty()
     }
 }
 
@@ -159,11 +220,38 @@ mod tests {
     fn the_least_recently_used_goes_first() {
         let mut set = PreparedSet::default();
         for id in 0..4 {
-            set.insert(id);
+            set.ask(id, 0);
         }
-        assert!(set.touch(0));
+        assert_eq!(set.touch(0, 0), Presence::There);
         assert_eq!(set.evict(3), Some(1));
         assert_eq!(set.evict(3), None);
-        assert!(!set.touch(1));
+        assert_eq!(set.touch(1, 0), Presence::Absent);
+    }
+
+    #[test]
+    fn what_isnt_confirmed_holds_up_to_the_sync() {
+        let mut set = PreparedSet::default();
+        set.ask(7, 1);
+        assert_eq!((set.touch(7, 1), set.touch(7, 2)), (Presence::There, Presence::Doubtful));
+        set.ask(7, 2);
+        set.refuse(7, true);
+        assert_eq!(set.touch(7, 2), Presence::There);
+        set.confirm(7);
+        assert_eq!(set.touch(7, 3), Presence::There);
+    }
+
+    #[test]
+    fn what_was_refused_is_absent_only_if_it_never_was_there() {
+        let mut set = PreparedSet::default();
+        set.ask(1, 1);
+        set.refuse(1, false);
+        assert_eq!(set.touch(1, 1), Presence::Absent);
+        set.ask(1, 1);
+        set.ask(1, 2);
+        set.confirm(1);
+        set.refuse(1, false);
+        assert_eq!(set.touch(1, 3), Presence::Doubtful);
+        set.doubt(2);
+        assert_eq!((set.touch(2, 3), set.len()), (Presence::Doubtful, 2));
     }
 }
