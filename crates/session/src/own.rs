@@ -16,6 +16,9 @@ use crate::request::Request;
 use crate::session::{End, Session};
 use crate::work::{Planned, Work};
 
+/// A pipeline with more Parses than this is a server's to answer: each is compared with each.
+const MAX_PARSES: usize = 32;
+
 /// What a statement of our own answers.
 #[derive(Debug, Default)]
 pub(crate) struct OwnAnswer {
@@ -381,7 +384,7 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
 /// the same settings. It is answered at once: a client that prepares what it may need later doesn't wait for a
 /// connection, and the statement is prepared on a server when it is first used there.
 fn only_known_parses(session: &Session, work: &Work, total: usize) -> bool {
-    if session.book.names.len() + work.planned.len() > MAX_NAMES {
+    if work.planned.len() > MAX_PARSES || session.book.names.len() + work.planned.len() > MAX_NAMES {
         return false;
     }
     let mut rest = &work.up.pending()[..total];
