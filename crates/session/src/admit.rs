@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use backend::Server;
+use backend::statement::Presence;
 use route::DatabaseMap;
 use sql::facts::{Effect, Facts, Kind, Statement};
 use wire::backend::TransactionStatus;
@@ -144,15 +145,15 @@ impl Book {
     fn admit_parse(&mut self, work: &mut Work, server: &mut Server, head: Head) -> Result<(), ErrorReport> {
         let Some(Planned::Parse { name, text }) = work.planned.pop_front() else { return Ok(()) };
         if name.is_empty() {
-            self.unnamed = Some(Rc::clone(&text));
+            let was = self.unnamed.replace(Rc::clone(&text));
             if own::is_own(&text.facts) {
                 drop_message(work, head);
-                work.expects.push(Expect::AnswerParse { text, name });
+                work.expects.push(Expect::AnswerParse { name, was });
                 return Ok(());
             }
             server.unnamed = Some(text.statement.id);
             work.up.approve(head.total);
-            work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true });
+            work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true, was });
             return Ok(());
         }
         if let Err(report) = self.may_name(&name) {
@@ -161,12 +162,11 @@ impl Book {
         }
         self.names.insert(name.clone(), Rc::clone(&text));
         drop_message(work, head);
-        if own::is_own(&text.facts) || server.prepared.touch(text.statement.id) {
-            work.expects.push(Expect::AnswerParse { text, name });
-        } else {
-            prepare(work, server, text, Some(name))?;
+        if own::is_own(&text.facts) {
+            work.expects.push(Expect::AnswerParse { name, was: None });
+            return Ok(());
         }
-        Ok(())
+        need(work, server, text, Some(name))
     }
 
     fn admit_bind(
@@ -218,9 +218,7 @@ impl Book {
             pass(work, head);
             return Ok(());
         }
-        if !server.prepared.touch(text.statement.id) {
-            prepare(work, server, Rc::clone(&text), None)?;
-        }
+        need(work, server, Rc::clone(&text), None)?;
         work.expects.push(Expect::Bind);
         let server_name = text.statement.server_name.as_bytes();
         work.up.rewrite(frame::HEADER + values_offset, |bytes, out| {
@@ -280,9 +278,7 @@ impl Book {
             return Ok(());
         }
         let server_name = text.statement.server_name.clone();
-        if !server.prepared.touch(text.statement.id) {
-            prepare(work, server, text, None)?;
-        }
+        need(work, server, text, None)?;
         work.expects.push(Expect::DescribeStatement);
         work.up
             .rewrite(head.total, |frame, out| encode::describe_with_name(out, server_name.as_bytes(), frame))
@@ -332,7 +328,7 @@ impl Book {
         }
         let name = StatementName::from(name);
         let was = if name.is_empty() { self.unnamed.take() } else { self.names.remove(&name) };
-        work.expects.push(Expect::AnswerClose { name, was });
+        work.expects.push(Expect::AnswerClose { name, was, tag: None });
         drop_message(work, head);
         Ok(())
     }
@@ -403,21 +399,44 @@ fn follow_transaction(facts: &Facts, in_transaction: &mut bool) {
     }
 }
 
-/// Has the server prepare a text under the name of its content. `name`: the client asked for it and is answered.
-fn prepare(
+/// Has the server have a text under the name of its content. `name`: the client asked for it and is answered.
+///
+/// A Parse that isn't confirmed may turn out to be skipped: what comes behind a later Sync, and so isn't skipped with
+/// it, has the statement prepared again.
+fn need(
     work: &mut Work,
     server: &mut Server,
     text: Rc<Text>,
     name: Option<StatementName>,
 ) -> Result<(), ErrorReport> {
-    write_parse(work, text.statement.server_name.as_bytes(), &text)?;
-    server.prepared.insert(text.statement.id);
-    work.expects.push(Expect::Parse { text, name, unnamed: false });
-    while let Some(oldest) = server.prepared.evict(server.handle.pool.settings.max_prepared_statements) {
-        let name = format!("pgweir_{oldest}");
-        encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
-        work.expects.push(Expect::OwnClose);
+    let id = text.statement.id;
+    let segment = work.expects.segment();
+    match (server.prepared.touch(id, segment), name) {
+        (Presence::There, None) => return Ok(()),
+        (Presence::There, Some(name)) => {
+            work.expects.push(Expect::AnswerParse { name, was: None });
+            return Ok(());
+        }
+        (presence, name) => {
+            if presence == Presence::Doubtful {
+                close(work, id)?;
+            }
+            write_parse(work, text.statement.server_name.as_bytes(), &text)?;
+            server.prepared.ask(id, segment);
+            work.expects.push(Expect::Parse { text, name, unnamed: false, was: None });
+        }
     }
+    while let Some(oldest) = server.prepared.evict(server.handle.pool.settings.max_prepared_statements) {
+        close(work, oldest)?;
+    }
+    Ok(())
+}
+
+/// Closes a statement on the server; it need not be there.
+fn close(work: &mut Work, id: u64) -> Result<(), ErrorReport> {
+    let name = format!("pgweir_{id}");
+    encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
+    work.expects.push(Expect::OwnClose(id));
     Ok(())
 }
 
@@ -426,7 +445,7 @@ fn need_unnamed(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result<
     if server.unnamed != Some(text.statement.id) {
         server.unnamed = Some(text.statement.id);
         write_parse(work, b"", &text)?;
-        work.expects.push(Expect::Parse { text, name: None, unnamed: true });
+        work.expects.push(Expect::Parse { text, name: None, unnamed: true, was: None });
     }
     Ok(())
 }

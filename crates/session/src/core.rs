@@ -221,7 +221,10 @@ impl Core {
     }
 
     /// Has a connection cleaned up in the background that its session left as it was.
-    pub(crate) fn reclaim(&self, lease: Lease, unheard: Unheard) {
+    pub(crate) fn reclaim(&self, mut lease: Lease, unheard: Unheard) {
+        // What of it was prepared isn't heard any more.
+        lease.prepared.doubt_all();
+        lease.unnamed = None;
         let cleanup = self.context.seats.cleanup();
         tokio::task::spawn_local(async move {
             crate::reclaim::reclaim(lease, unheard).await;

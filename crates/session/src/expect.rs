@@ -37,7 +37,8 @@ pub(crate) enum Expect {
     OwnQuery,
     /// ParseComplete. Without a name it is our own, and kept from the client. `unnamed`: it is the server's unnamed
     /// statement; otherwise it has the name that its content gives it.
-    Parse { text: Rc<Text>, name: Option<StatementName>, unnamed: bool },
+    /// `was`: what the session's unnamed statement was before.
+    Parse { text: Rc<Text>, name: Option<StatementName>, unnamed: bool, was: Option<Rc<Text>> },
     /// BindComplete.
     Bind,
     /// ParameterDescription, then as for a portal.
@@ -48,16 +49,17 @@ pub(crate) enum Expect {
     Execute,
     /// CloseComplete.
     Close,
-    /// CloseComplete of our own, kept from the client.
-    OwnClose,
+    /// CloseComplete of our own for the statement of this id, kept from the client.
+    OwnClose(u64),
     /// An answer of our own, not asked of the server.
     Answer(Vec<u8>),
     /// The same to a whole Query: a ReadyForQuery with the status of the moment follows it.
     AnswerQuery(Vec<u8>),
     /// ParseComplete of our own: the server has the text already.
-    AnswerParse { text: Rc<Text>, name: StatementName },
-    /// CloseComplete of our own for a name that is ours to keep; what it stood for comes back if it isn't reached.
-    AnswerClose { name: StatementName, was: Option<Rc<Text>> },
+    AnswerParse { name: StatementName, was: Option<Rc<Text>> },
+    /// CloseComplete of our own for a name that is ours to keep, or CommandComplete with a tag; what it stood for
+    /// comes back if it isn't reached.
+    AnswerClose { name: StatementName, was: Option<Rc<Text>>, tag: Option<&'static str> },
     /// An extended message that must fail: the client gets this error in place of the server's.
     Provoked(Box<ErrorReport>),
     /// A Query that must fail, likewise.
@@ -68,12 +70,39 @@ pub(crate) enum Expect {
 
 /// Answers that are due.
 #[derive(Debug, Default)]
-pub(crate) struct Expectations(VecDeque<Expect>);
+pub(crate) struct Expectations(VecDeque<Expect>, u32);
 
 impl Expectations {
     #[inline]
     pub(crate) fn push(&mut self, expect: Expect) {
+        if matches!(expect, Expect::Sync | Expect::OwnSync) {
+            self.1 = self.1.wrapping_add(1);
+        }
         self.0.push_back(expect);
+    }
+
+    /// Of what was pushed last: messages of one segment, which ends with a Sync, are executed up to the first that
+    /// fails.
+    #[inline]
+    pub(crate) fn segment(&self) -> u32 {
+        self.1
+    }
+
+    /// Whether a statement is to be prepared on the server under its own name.
+    pub(crate) fn prepare(&self, id: u64) -> bool {
+        let prepares =
+            |e: &Expect| matches!(e, Expect::Parse { text, unnamed: false, .. } if text.statement.id == id);
+        self.0.iter().any(prepares)
+    }
+
+    /// Whether the client's statement of this name is to be prepared.
+    pub(crate) fn name(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|expect| match expect {
+            Expect::Parse { name: Some(given), .. } | Expect::AnswerParse { name: given, .. } => {
+                **given == *name
+            }
+            _ => false,
+        })
     }
 
     #[inline]

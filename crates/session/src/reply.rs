@@ -271,12 +271,7 @@ impl Book {
         Ok(())
     }
 
-    fn hear_error(
-        &mut self,
-        work: &mut Work,
-        server: &mut Server,
-        total: usize,
-    ) -> Result<(), Broken> {
+    fn hear_error(&mut self, work: &mut Work, server: &mut Server, total: usize) -> Result<(), Broken> {
         self.answer(work, server);
         end_copy(work, server);
         work.failed = true;
@@ -354,9 +349,7 @@ impl Book {
         const PREFIX: &[u8] = b"\"pgweir_";
         let at = error.windows(PREFIX.len()).position(|text| text == PREFIX)? + 1;
         let end = at + error[at..].iter().position(|byte| *byte == b'"')?;
-        let of_server = |text: &Rc<Text>| {
-            text.statement.server_name.as_bytes() == &error[at..end]
-        };
+        let of_server = |text: &Rc<Text>| text.statement.server_name.as_bytes() == &error[at..end];
         let name = self.names.iter().find(|(_, text)| of_server(text)).map(|(name, _)| name)?;
         let body = [frame::body(&error[..at]), name, &error[end..]].concat();
         let length = u32::try_from(body.len() + 4).ok()?;
