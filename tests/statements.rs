@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 
 use pgweir_tests::Cases;
 use pgweir_tests::world::World;
-use testkit::{Client, ConnectOptions, Frame, Pgweir, Script, normalize, rows, tags};
+use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, rows, tags};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prepared_statements_are_the_sessions_own() {
-    let world = World::start();
-    world.cluster.psql_as(0, "app", "app", "create table once (n int primary key)").unwrap();
+    let world = World::start_with(Cluster::builder().replicas(1));
+    world.cluster.psql_as(0, "app", "app", SCHEMA).unwrap();
+    world.cluster.wait_all_caught_up().unwrap();
     let pgweir = world.pgweir(world.setup().pool_size(1)).await;
     let ground = Ground { world, pgweir };
     let mut cases = Cases::new();
@@ -19,8 +20,21 @@ async fn prepared_statements_are_the_sessions_own() {
         cases.run(name, ground.same(talk)).await;
     }
     cases.run("a Parse that is skipped while the next segment is on its way", skipped_parse(&ground)).await;
+    cases.run("a statement that a replica refuses has its name once", replayed_parse(&ground)).await;
+    cases
+        .run("the unnamed statement is the former one when a request is run again", replayed_unnamed(&ground))
+        .await;
+    cases.run("DEALLOCATE of what others share", deallocate_shared(&ground)).await;
     cases.finish();
 }
+
+const SCHEMA: &str = "
+    create table once (n int primary key);
+    create sequence tickets;
+    create view ticket_a as select nextval('tickets') as a;
+    create view ticket_b as select nextval('tickets') as b;
+    create function forget_all() returns int language plpgsql as $$ begin execute 'deallocate all'; return 1; end $$;
+";
 
 /// One Postgres with pgweir in front, which has one connection to it.
 struct Ground {
@@ -132,6 +146,62 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
                 run(s(), "").sync(),
             ],
         ),
+        (
+            "DEALLOCATE in a transaction",
+            vec![
+                s().parse("a1", "select 'kept 8'", &[]).sync(),
+                s().query("begin").query("deallocate a1").query("select 1").query("commit"),
+                run(s(), "a1").sync(),
+                s().query("begin").query("deallocate a1").query("select 1").query("commit"),
+            ],
+        ),
+        (
+            "DEALLOCATE in a failed transaction",
+            vec![
+                s().parse("a1", "select 'kept 9'", &[]).sync(),
+                s().query("begin"),
+                s().query("select 1/0"),
+                s().query("deallocate a1"),
+                s().query("rollback"),
+                run(s(), "a1").sync(),
+            ],
+        ),
+        (
+            "DEALLOCATE in the extended protocol",
+            vec![
+                s().parse("a1", "select 'kept 10'", &[]).parse("a2", "select 'kept 10 too'", &[]).sync(),
+                s().query("begin"),
+                s().run("deallocate a1", &[]).sync(),
+                s().query("select 1"),
+                s().query("commit"),
+                run(s(), "a1").sync(),
+                run(s(), "a2").run("deallocate a2", &[]).run("deallocate a2", &[]).sync(),
+                run(s(), "a2").sync(),
+            ],
+        ),
+        (
+            "DEALLOCATE that is skipped, and in a failed transaction",
+            vec![
+                s().parse("a1", "select 'kept 11'", &[]).parse("d", "deallocate a1", &[]).sync(),
+                run(s().parse("", BAD, &[]), "d").sync(),
+                run(s(), "a1").sync(),
+                s().query("begin"),
+                s().query("select 1/0"),
+                run(s(), "d").sync(),
+                s().query("rollback"),
+                run(s(), "a1").sync(),
+                run(run(s(), "d"), "d").sync(),
+            ],
+        ),
+        (
+            "DEALLOCATE ALL before an error of the same Query",
+            vec![
+                s().parse("a1", "select 'gone 12'", &[]).sync(),
+                s().query("deallocate all; select 1/0"),
+                s().parse("a2", "select 'gone 12'", &[]).sync(),
+                run(s(), "a2").sync(),
+            ],
+        ),
     ]
 }
 
@@ -167,4 +237,47 @@ async fn skipped_parse(ground: &Ground) {
     assert_ne!(client.value("select pg_backend_pid()").await.unwrap(), pid);
     other.query("commit").await.unwrap();
     gives(&mut client, "sel", "there 7").await;
+}
+
+/// A view that writes looks like a read: the replica refuses it, and the request is run again on the primary.
+async fn replayed_parse(ground: &Ground) {
+    let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
+    let parse = s().parse("s1", "select a from ticket_a", &[]);
+    let frames = client.run(&run(parse.describe_statement("s1"), "s1").sync()).await.unwrap();
+    assert_eq!(tags(&frames), "1tT2DCZ", "{frames:?}");
+    let frames = client.run(&run(s(), "s1").sync()).await.unwrap();
+    assert_eq!(tags(&frames), "2DCZ", "{frames:?}");
+    let frames = client.run(&s().parse("s1", "select 1", &[]).sync()).await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "42P05");
+}
+
+async fn replayed_unnamed(ground: &Ground) {
+    let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
+    client.run(&s().parse("", "select 1 as former", &[]).sync()).await.unwrap();
+    let script = s().describe_statement("").parse("", "select b from ticket_b", &[]);
+    let frames = client.run(&run(script, "").sync()).await.unwrap();
+    assert_eq!(tags(&frames), "tT12DCZ", "{frames:?}");
+    assert_eq!(pgweir_tests::world::names(&frames), ["former"]);
+}
+
+async fn deallocate_shared(ground: &Ground) {
+    let mut owner = of(&ground.pgweir).connect().await.unwrap();
+    let mut other = of(&ground.pgweir).connect().await.unwrap();
+    owner.run(&s().parse("s1", "select 'shared'", &[]).sync()).await.unwrap();
+    let shared = "select name from pg_prepared_statements where statement = $$select 'shared'$$";
+    let name = other.value(shared).await.unwrap();
+    other.rows(&format!("deallocate {name}")).await.unwrap();
+    gives(&mut owner, "s1", "shared").await;
+    let name = other.value(shared).await.unwrap();
+    let frames = other.run(&s().run(&format!("deallocate {name}"), &[]).sync()).await.unwrap();
+    assert_eq!(tags(&frames), "12nCZ", "{frames:?}");
+    gives(&mut owner, "s1", "shared").await;
+    let frames = other.query("deallocate all; select 1/0").await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "22012");
+    gives(&mut owner, "s1", "shared").await;
+    // What a function does is learned from the first error.
+    other.value("select forget_all()").await.unwrap();
+    let frames = owner.run(&run(s(), "s1").sync()).await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "26000");
+    gives(&mut owner, "s1", "shared").await;
 }

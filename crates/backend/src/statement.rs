@@ -30,6 +30,11 @@ impl Statement {
     }
 }
 
+/// The `Statement::id` of a name that a statement may have on a server.
+pub fn id_of(server_name: &str) -> Option<u64> {
+    server_name.strip_prefix("pgweir_")?.parse().ok()
+}
+
 /// All statements of this process by content. Looked into on the first use of a text on a core.
 #[derive(Debug, Default)]
 pub struct Statements {
@@ -142,7 +147,8 @@ impl PreparedSet {
     /// A statement may be there or not: somebody else has closed it perhaps, or a Close of it was skipped.
     pub fn doubt(&mut self, id: u64) {
         let used = self.turn;
-        self.places.insert(id, Place { used, standing: Standing::Doubtful });
+        let place = self.places.entry(id).or_insert(Place { used, standing: Standing::Doubtful });
+        place.standing = Standing::Doubtful;
     }
 
     /// What is there isn't known any more.

@@ -18,7 +18,7 @@ use wire::{ErrorReport, SqlState, encode, tag};
 use crate::book::Book;
 use crate::expect::{Expect, StatementName, Text};
 use crate::own::{self, OwnAnswer};
-use crate::work::{Copy, Left, Planned, Work};
+use crate::work::{Copy, Left, Planned, Retry, Work};
 
 /// Names of statements that one client may have.
 pub(crate) const MAX_NAMES: usize = 10_000;
@@ -112,6 +112,7 @@ impl Book {
             self.refuse_query(work, server, head, report);
             return;
         }
+        doubt_deallocated(server, &facts);
         self.note_sent(work, &facts, *at.in_transaction);
         follow_transaction(&facts, at.in_transaction);
         server.unnamed = None; // a simple Query drops the unnamed statement
@@ -145,7 +146,7 @@ impl Book {
     fn admit_parse(&mut self, work: &mut Work, server: &mut Server, head: Head) -> Result<(), ErrorReport> {
         let Some(Planned::Parse { name, text }) = work.planned.pop_front() else { return Ok(()) };
         if name.is_empty() {
-            let was = self.unnamed.replace(Rc::clone(&text));
+            let was = self.name(work, &name, Some(Rc::clone(&text)));
             if own::is_own(&text.facts) {
                 drop_message(work, head);
                 work.expects.push(Expect::AnswerParse { name, was });
@@ -160,7 +161,7 @@ impl Book {
             self.refuse_extended(work, head, report);
             return Ok(());
         }
-        self.names.insert(name.clone(), Rc::clone(&text));
+        self.name(work, &name, Some(Rc::clone(&text)));
         drop_message(work, head);
         if own::is_own(&text.facts) {
             work.expects.push(Expect::AnswerParse { name, was: None });
@@ -196,7 +197,8 @@ impl Book {
             self.refuse_extended(work, head, report);
             return Ok(());
         };
-        if own::is_own(&text.facts) {
+        let fails = work.failed || server.status == TransactionStatus::Failed;
+        if own::is_own(&text.facts) || (!fails && self.deallocates_own(&text.facts)) {
             let portal = StatementName::from(names.portal);
             drop_message(work, head);
             let mut bytes = Vec::new();
@@ -210,6 +212,7 @@ impl Book {
             self.refuse_extended(work, head, report);
             return Ok(());
         }
+        doubt_deallocated(server, &text.facts);
         self.note_sent(work, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
         if unnamed {
@@ -300,6 +303,17 @@ impl Book {
             work.up.approve(head.total);
             return Ok(());
         };
+        if let [Effect::Deallocate(Some(name))] = &text.facts.statements[0].effects[..] {
+            match self.name(work, name.as_bytes(), None) {
+                None => self.refuse_extended(work, head, no_statement(name.as_bytes())),
+                was => {
+                    let (name, tag) = (name.as_bytes().into(), Some("DEALLOCATE"));
+                    work.expects.push(Expect::AnswerClose { name, was, tag });
+                    drop_message(work, head);
+                }
+            }
+            return Ok(());
+        }
         match self.run_own(&text.facts, at.map, at.database) {
             Ok(answer) => {
                 let mut bytes = Vec::new();
@@ -327,7 +341,7 @@ impl Book {
             return Ok(());
         }
         let name = StatementName::from(name);
-        let was = if name.is_empty() { self.unnamed.take() } else { self.names.remove(&name) };
+        let was = self.name(work, &name, None);
         work.expects.push(Expect::AnswerClose { name, was, tag: None });
         drop_message(work, head);
         Ok(())
@@ -348,6 +362,38 @@ impl Book {
         let message = format!("a client may have at most {MAX_NAMES} prepared statements");
         let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
         Err(report.with_hint("Close statements that are not needed any more."))
+    }
+
+    /// Whether a text is DEALLOCATE of a statement that pgweir keeps for the session.
+    fn deallocates_own(&self, facts: &Facts) -> bool {
+        let [Statement { kind: Kind::Deallocate, effects, .. }] = &facts.statements[..] else { return false };
+        matches!(&effects[..], [Effect::Deallocate(Some(name))] if self.names.contains_key(name.as_bytes()))
+    }
+
+    /// From here on a name stands for this, or for nothing. Gives what it stood for before, and keeps that for as long
+    /// as the request may have to be run again from its beginning.
+    fn name(&mut self, work: &mut Work, name: &[u8], text: Option<Rc<Text>>) -> Option<Rc<Text>> {
+        let was = self.set_name(name, text);
+        if work.retry == Retry::Possible {
+            work.renamed.push((name.into(), was.clone()));
+        }
+        was
+    }
+
+    /// A name stands for this, or for nothing. Gives what it stood for before.
+    pub(crate) fn set_name(&mut self, name: &[u8], text: Option<Rc<Text>>) -> Option<Rc<Text>> {
+        match text {
+            text if name.is_empty() => std::mem::replace(&mut self.unnamed, text),
+            Some(text) => self.names.insert(name.into(), text),
+            None => self.names.remove(name),
+        }
+    }
+
+    /// The request is run again from its beginning: its names stand for what they stood for before.
+    pub(crate) fn take_names_back(&mut self, work: &mut Work) {
+        while let Some((name, was)) = work.renamed.pop() {
+            self.set_name(&name, was);
+        }
     }
 
     /// Whether there may be statements that SQL's PREPARE made, which only the server knows.
@@ -430,6 +476,21 @@ fn need(
         close(work, oldest)?;
     }
     Ok(())
+}
+
+/// Statements that sessions share may be gone once this is run: a client may name them too.
+fn doubt_deallocated(server: &mut Server, facts: &Facts) {
+    for effect in facts.statements.iter().flat_map(|statement| &statement.effects) {
+        match effect {
+            Effect::Deallocate(None) => server.prepared.doubt_all(),
+            Effect::Deallocate(Some(name)) => {
+                if let Some(id) = backend::statement::id_of(name) {
+                    server.prepared.doubt(id);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Closes a statement on the server; it need not be there.

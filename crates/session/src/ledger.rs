@@ -151,10 +151,7 @@ impl Book {
                 server.forget_session();
                 self.forget_session();
             }
-            Effect::Deallocate(None) => {
-                server.prepared.clear();
-                self.names.clear();
-            }
+            Effect::Deallocate(None) => self.names.clear(),
             Effect::Pin(_) | Effect::Unknown => server.doubt = true,
             Effect::SetLocal
             | Effect::RollbackAndChain

@@ -414,6 +414,7 @@ impl Session {
 
     /// A replica refused the request: its connection goes back, and the request is pending again.
     fn give_up_replica(&mut self, work: &mut Work) {
+        self.book.take_names_back(work);
         work.reset_request();
         if let Some(held) = self.held.take() {
             self.let_go(held);

@@ -289,6 +289,9 @@ impl Book {
             if matches!(fields.severity(), Some(Severity::Fatal | Severity::Panic)) {
                 return Err(Broken::Fatal(Box::new(fields.to_report())));
             }
+            if concerns_shared(&fields) {
+                server.prepared.doubt_all();
+            }
             if work.retry == Retry::Possible
                 && let Some(learn) = may_run_elsewhere(&fields)
             {
@@ -383,15 +386,8 @@ impl Book {
 
     /// A name stands again for what it stood for.
     fn restore(&mut self, work: &Work, name: StatementName, was: Option<Rc<Text>>) {
-        if work.expects.name(&name) {
-            return;
-        }
-        if name.is_empty() {
-            self.unnamed = was;
-        } else if let Some(was) = was {
-            self.names.insert(name, was);
-        } else {
-            self.names.remove(&name);
+        if !work.expects.name(&name) {
+            self.set_name(&name, was);
         }
     }
 }
@@ -437,6 +433,7 @@ fn drop_message(work: &mut Work, total: usize) {
 fn commit_to_answer(work: &mut Work) {
     if work.retry == Retry::Possible {
         work.retry = Retry::No;
+        work.renamed.clear();
         work.up.release();
     }
 }
@@ -451,6 +448,12 @@ fn begin_copy_in(work: &mut Work, server: &mut Server) {
 fn end_copy(work: &mut Work, server: &mut Server) {
     work.copy = Copy::No;
     server.copy_in = false;
+}
+
+/// A statement that sessions share isn't there, or is, against what is known: a function has deallocated it, say.
+fn concerns_shared(fields: &ErrorFields<'_>) -> bool {
+    let of_names = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PREPARED_STATEMENT];
+    fields.sqlstate().is_some_and(|code| of_names.contains(&code)) && fields.message().contains("\"pgweir_")
 }
 
 /// A replica refused what looked like a read (true: it always will), or had to cancel it to go on replaying (false).

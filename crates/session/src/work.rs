@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) own_portals: Vec<(Box<[u8]>, Rc<Text>)>,
     /// A read on a replica that can still be run again on the primary.
     pub(crate) retry: Retry,
+    /// While it can: what the names that it has changed stood for, in order.
+    pub(crate) renamed: Vec<(StatementName, Option<Rc<Text>>)>,
 }
 
 /// Answers that may be due at once.
@@ -144,6 +146,7 @@ impl Work {
             planned: VecDeque::new(),
             own_portals: Vec::new(),
             retry: Retry::No,
+            renamed: Vec::new(),
         })
     }
 
@@ -189,5 +192,6 @@ impl Work {
         self.planned.clear();
         self.own_portals.clear();
         self.retry = Retry::No;
+        self.renamed.clear();
     }
 }
