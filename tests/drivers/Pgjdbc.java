@@ -251,8 +251,8 @@ public class Pgjdbc {
   }
 
   static void cancel() throws Exception {
-    String sleeping = PRIMARY + "select count(*) from pg_stat_activity where state = 'active'"
-        + " and query like '%pgjdbc sleeps%' and pid <> pg_backend_pid()";
+    String sleeping = PRIMARY + "select count(*) from pg_stat_activity"
+        + " where wait_event = 'PgSleep' and query like '%pgjdbc sleeps%'";
     ExecutorService executor = Executors.newSingleThreadExecutor();
     try (Connection connection = connect(); Connection watcher = connect()) {
       for (int turn = 0; turn < 3; turn++) {

@@ -10,7 +10,7 @@ import traceback
 
 PRIMARY = "/* pgweir: role=primary */ "
 CLIENTS = 20
-SLEEPS = PRIMARY + "select count(*) from pg_stat_activity where state = 'active' and query like '%{}%' and pid <> pg_backend_pid()"
+SLEEPS = PRIMARY + "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like '%{}%'"
 
 CHECKS = []
 

@@ -11,7 +11,7 @@ const PRIMARY = '/* pgweir: role=primary */ '
 const CLIENTS = 20
 const SLEEPS =
   PRIMARY +
-  "select count(*)::int as n from pg_stat_activity where state = 'active' and query like '%node sleeps%' and pid <> pg_backend_pid()"
+  "select count(*)::int as n from pg_stat_activity where wait_event = 'PgSleep' and query like '%node sleeps%'"
 
 // Host, port, user, password and database are the environment's: PGHOST and so on.
 const options = { ssl: { ca: fs.readFileSync(process.env.PGSSLROOTCERT) }, enableChannelBinding: true }

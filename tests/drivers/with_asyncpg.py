@@ -9,6 +9,9 @@ import asyncpg
 
 from checks import CLIENTS, PRIMARY, SLEEPS, check, environment, equal, run
 
+# Seconds that a check may take: what it waits for is told then.
+LIMIT = 20
+
 
 def context():
     return ssl.create_default_context(cafile=environment("PGSSLROOTCERT"))
@@ -27,9 +30,9 @@ def with_connection(function):
             try:
                 await function(connection)
             finally:
-                await connection.close(timeout=30)
+                await connection.close(timeout=5)
 
-        asyncio.run(asyncio.wait_for(body(), 120))
+        asyncio.run(asyncio.wait_for(body(), LIMIT))
 
     synchronous.__name__ = function.__name__
     return check(synchronous)
@@ -239,7 +242,7 @@ def concurrency():
             names = await pool.fetchval(PRIMARY + "select count(distinct name) from asyncpg_items where id >= 10000")
             equal(names, CLIENTS * 15)
 
-    asyncio.run(asyncio.wait_for(body(), 120))
+    asyncio.run(asyncio.wait_for(body(), LIMIT))
 
 
 run()
