@@ -110,6 +110,8 @@ impl Book {
         let keep = match (tag, work.expects.front()) {
             (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnBegin)) => false,
             (tag::COMMAND_COMPLETE, Some(Expect::OwnBegin)) => {
+                // What follows it in its segment happens inside.
+                server.status = TransactionStatus::InTransaction;
                 work.expects.pop();
                 false
             }
