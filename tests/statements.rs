@@ -25,6 +25,11 @@ async fn prepared_statements_are_the_sessions_own() {
         .run("the unnamed statement is the former one when a request is run again", replayed_unnamed(&ground))
         .await;
     cases.run("DEALLOCATE of what others share", deallocate_shared(&ground)).await;
+    for (setting, values, sql) in READ_BY {
+        cases.run(&format!("read by {setting}"), read_by_settings(&ground, setting, *values, sql)).await;
+    }
+    cases.run("one statement for whoever sets something of his own", shared_still(&ground)).await;
+    cases.run("what was prepared is kept in session mode", kept_in_session_mode(&ground)).await;
     cases.finish();
 }
 
@@ -46,12 +51,16 @@ impl Ground {
     /// A conversation, whose turns each ask for as many ReadyForQuery as there are in them, is answered as by
     /// Postgres.
     async fn same(&self, talk: Vec<Script>) {
-        let node = SocketAddr::from(([127, 0, 0, 1], self.world.cluster.primary().port()));
-        let direct = Client::to(node).user("app", "app-secret").database("app").connect().await.unwrap();
-        let direct = self.hold(direct, &talk).await;
+        let direct = self.hold(self.direct().connect().await.unwrap(), &talk).await;
         let through = of(&self.pgweir).connect().await.unwrap();
         let through = self.hold(through, &talk).await;
         assert!(direct == through, "\ndirect:  {direct:?}\nthrough: {through:?}");
+    }
+
+    /// A client of Postgres itself.
+    fn direct(&self) -> ConnectOptions {
+        let node = SocketAddr::from(([127, 0, 0, 1], self.world.cluster.primary().port()));
+        Client::to(node).user("app", "app-secret").database("app")
     }
 
     async fn hold(&self, mut client: Client, talk: &[Script]) -> Vec<Frame> {
@@ -280,4 +289,101 @@ async fn deallocate_shared(ground: &Ground) {
     let frames = owner.run(&run(s(), "s1").sync()).await.unwrap();
     assert_eq!(first_error(&frames).unwrap().code, "26000");
     gives(&mut owner, "s1", "shared").await;
+}
+
+/// A setting, two values, and a text that is read by it.
+const READ_BY: &[(&str, [&str; 2], &str)] = &[
+    ("TimeZone", ["UTC", "America/New_York"], "select extract(epoch from '2024-01-01 00:00'::timestamptz)"),
+    ("DateStyle", ["ISO, DMY", "ISO, MDY"], "select '01/02/2024'::date - '2024-01-01'::date"),
+    ("IntervalStyle", ["postgres", "sql_standard"], "select extract(epoch from '-1 2:03:04'::interval)"),
+    ("standard_conforming_strings", ["on", "off"], r"select length('a\tb')"),
+    ("client_encoding", ["UTF8", "LATIN1"], "select length('é')"),
+    ("search_path", ["s1", "s2"], "select who from here"),
+    ("extra_float_digits", ["1", "-6"], "select (1 / 3.0::float8)::text"),
+];
+
+/// Two sessions that want different things prepare the same text on one connection.
+async fn read_by_settings(ground: &Ground, setting: &str, settings: [&str; 2], sql: &str) {
+    let mut expected = Vec::new();
+    for value in settings {
+        let mut client = ground.direct().parameter(setting, value).connect().await.unwrap();
+        expected.push(client.value(sql).await.unwrap());
+    }
+    assert_ne!(expected[0], expected[1], "{sql} isn't read by {setting}");
+    let mut clients = Vec::new();
+    for value in settings {
+        clients.push(of(&ground.pgweir).parameter(setting, value).connect().await.unwrap());
+    }
+    for client in &mut clients {
+        client.run(&s().parse("s1", sql, &[]).parse("", sql, &[]).sync()).await.unwrap();
+    }
+    for _ in 0..2 {
+        for (client, expected) in clients.iter_mut().zip(&expected) {
+            gives(client, "s1", expected).await;
+            gives(client, "", expected).await;
+        }
+    }
+    // The same by SET, in a transaction and after it.
+    let [first, second] = &mut clients[..] else { unreachable!() };
+    first.rows(&format!("set {setting} to {}", literal(setting, settings[1]))).await.unwrap();
+    gives(first, "s1", &expected[1]).await;
+    gives(second, "s1", &expected[1]).await;
+    first.rows("begin").await.unwrap();
+    first.rows(&format!("set {setting} to {}", literal(setting, settings[0]))).await.unwrap();
+    gives(first, "s1", &expected[0]).await;
+    first.rows("rollback").await.unwrap();
+    gives(first, "s1", &expected[1]).await;
+    gives(second, "s1", &expected[1]).await;
+    // And for a transaction alone, in one segment with what is read by it.
+    let local = format!("set local {setting} to {}", literal(setting, settings[0]));
+    first.rows("begin").await.unwrap();
+    let frames = first.run(&run(s().run(&local, &[]).parse("s2", sql, &[]), "s2").sync()).await.unwrap();
+    assert_eq!(values(&frames), [&*expected[0]], "{frames:?}");
+    gives(first, "s2", &expected[0]).await;
+    first.run(&s().parse("s3", sql, &[]).sync()).await.unwrap();
+    gives(first, "s3", &expected[0]).await;
+    first.rows("commit").await.unwrap();
+    for client in &mut clients {
+        let frames = client.run(&s().parse("s4", sql, &[]).sync()).await.unwrap();
+        assert_eq!(tags(&frames), "1Z");
+        gives(client, "s4", &expected[1]).await;
+    }
+    gives(&mut clients[0], "s2", &expected[1]).await;
+    gives(&mut clients[0], "s3", &expected[1]).await;
+}
+
+/// A value of a setting as SET has it: a list is no literal.
+fn literal(setting: &str, value: &str) -> String {
+    if setting == "DateStyle" { value.to_owned() } else { format!("'{value}'") }
+}
+
+/// What an application sets for a transaction and no text is read by doesn't keep sessions from sharing.
+async fn shared_still(ground: &Ground) {
+    let sql = "select 'shared still', current_setting('app.tenant')";
+    for tenant in ["1", "2", "3"] {
+        let mut client = of(&ground.pgweir).connect().await.unwrap();
+        client.rows("begin").await.unwrap();
+        client.rows(&format!("set local app.tenant = {tenant}")).await.unwrap();
+        client.rows("select set_config('statement_timeout', '9s', true)").await.unwrap();
+        let frames = client.run(&run(s().parse("s1", sql, &[]), "s1").sync()).await.unwrap();
+        assert_eq!(rows(&frames), [[Some("shared still".to_owned()), Some(tenant.to_owned())]]);
+        client.rows("commit").await.unwrap();
+    }
+    let mut client = of(&ground.pgweir).connect().await.unwrap();
+    let count = "select count(*) from pg_prepared_statements where statement like '%shared still%'";
+    assert_eq!(client.value(count).await.unwrap(), "1");
+}
+
+/// A session that keeps its connection has there what it prepared, as on one of its own.
+async fn kept_in_session_mode(ground: &Ground) {
+    let pgweir = ground.world.pgweir(ground.world.setup().pool_mode("session")).await;
+    let script = s().parse("s1", READ_BY[0].2, &[]).sync();
+    let mut seen = Vec::new();
+    for options in [ground.direct(), of(&pgweir)] {
+        let mut client = options.parameter("TimeZone", "UTC").connect().await.unwrap();
+        client.run(&script).await.unwrap();
+        client.rows("set timezone to 'America/New_York'").await.unwrap();
+        seen.push(values(&client.run(&run(s(), "s1").sync()).await.unwrap()));
+    }
+    assert_eq!(seen[0], seen[1]);
 }

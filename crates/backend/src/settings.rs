@@ -94,6 +94,11 @@ impl Settings {
         Self(self.0.iter().filter(|s| &*s.name != name).cloned().collect())
     }
 
+    /// These whose name is wanted.
+    pub fn filtered(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|s| wanted(&s.name)).cloned().collect())
+    }
+
     /// The value of a setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.find(name).map(|setting| &*setting.value)

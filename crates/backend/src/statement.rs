@@ -1,4 +1,15 @@
 //! Prepared statements by content: one text, prepared once on a server whoever uses it.
+//!
+//! What a text means depends on settings. Postgres turns literals into values when it parses (`'2024-01-01
+//! 00:00'::timestamptz` by TimeZone), finds tables by search_path, and folds functions when it plans (a float's text by
+//! extra_float_digits). So a statement's content is its text, its parameter types, and the settings that it is read by:
+//! all that the session wants, but for those that are known not to matter. Of those that Postgres reports, what it
+//! reports counts, however it came about.
+//!
+//! Unlike on a connection of its own, where a statement keeps the settings of its Parse until Postgres has to analyze
+//! it again, a session's statement is read by the settings of its Bind: it may be prepared anew at any time, wherever
+//! the session happens to be, and means the same everywhere. A session that keeps its connection keeps what it
+//! prepared there. Not followed is what a function sets of what Postgres doesn't report.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -6,7 +17,39 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::settings::Settings;
+use crate::settings::{Parameters, Setting, Settings};
+
+/// Settings that texts are read by and that a server reports: as named by a session, and by ParameterStatus.
+const REPORTED: [(&str, &str); 5] = [
+    ("client_encoding", "client_encoding"),
+    ("datestyle", "DateStyle"),
+    ("intervalstyle", "IntervalStyle"),
+    ("standard_conforming_strings", "standard_conforming_strings"),
+    ("timezone", "TimeZone"),
+];
+
+/// Settings that neither parser nor planner takes a value from.
+const NOT_READ_BY: [&str; 19] = [
+    "application_name",
+    "client_min_messages",
+    "deadlock_timeout",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_min_duration_statement",
+    "maintenance_work_mem",
+    "statement_timeout",
+    "synchronous_commit",
+    "temp_buffers",
+    "transaction_deferrable",
+    "transaction_isolation",
+    "transaction_read_only",
+    "transaction_timeout",
+    "work_mem",
+];
 
 /// A statement as a client's Parse described it.
 #[derive(Debug)]
@@ -21,7 +64,8 @@ pub struct Statement {
     pub types: Box<[u8]>,
 }
 
-type Content = (Box<[u8]>, Box<[u8]>);
+/// Text, types, and what it is read by.
+type Content = (Box<[u8]>, Box<[u8]>, Settings);
 
 impl Statement {
     /// The parameter types of Parse.
@@ -35,6 +79,26 @@ pub fn id_of(server_name: &str) -> Option<u64> {
     server_name.strip_prefix("pgweir_")?.parse().ok()
 }
 
+/// Whether texts may be read by this setting.
+pub fn is_read_by(setting: &str) -> bool {
+    !NOT_READ_BY.contains(&setting)
+}
+
+/// Whether a server reports what it has of this setting, as far as texts are read by it.
+pub fn is_reported(setting: &str) -> bool {
+    REPORTED.iter().any(|(name, _)| *name == setting)
+}
+
+/// What the texts of a session are read by that wants these settings on a server that reports these parameters.
+pub fn reading(wanted: &Settings, parameters: &Parameters) -> Settings {
+    REPORTED.iter().fold(wanted.filtered(is_read_by), |settings, (name, reported)| {
+        match parameters.get(reported) {
+            Some(value) => settings.with(Setting { name: (*name).into(), value: value.into(), raw: false }),
+            None => settings,
+        }
+    })
+}
+
 /// All statements of this process by content. Looked into on the first use of a text on a core.
 #[derive(Debug, Default)]
 pub struct Statements {
@@ -43,9 +107,9 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// The statement of this text and these types.
-    pub fn intern(&self, sql: &[u8], types: &[u8]) -> Arc<Statement> {
-        let content: Content = (sql.into(), types.into());
+    /// The statement of this text and these types, read by these settings.
+    pub fn intern(&self, sql: &[u8], types: &[u8], reading: &Settings) -> Arc<Statement> {
+        let content: Content = (sql.into(), types.into(), reading.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(statement) = known.get(&content).and_then(Weak::upgrade) {
             return statement;
@@ -53,15 +117,16 @@ impl Statements {
         if known.len() % 1024 == 1023 {
             known.retain(|_, statement| statement.strong_count() > 0);
         }
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let statement = Arc::new(Statement {
-            id,
-            server_name: format!("pgweir_{id}").into(),
-            sql: content.0.clone(),
-            types: content.1.clone(),
-        });
+        let statement = self.alone(sql, types);
         known.insert(content, Arc::downgrade(&statement));
         statement
+    }
+
+    /// A statement that nobody else has: it isn't known what it is read by.
+    pub fn alone(&self, sql: &[u8], types: &[u8]) -> Arc<Statement> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let server_name = format!("pgweir_{id}").into();
+        Arc::new(Statement { id, server_name, sql: sql.into(), types: types.into() })
     }
 }
 
@@ -215,11 +280,23 @@ mod tests {
     #[test]
     fn content_names_a_statement() {
         let all = Statements::default();
-        let a = all.intern(b"SELECT 1", b"");
-        assert!(Arc::ptr_eq(&a, &all.intern(b"SELECT 1", b"")));
-        assert_ne!(a.id, all.intern(b"SELECT 1", &[0, 0, 0, 23]).id);
+        let none = Settings::default();
+        let a = all.intern(b"SELECT 1", b"", &none);
+        assert!(Arc::ptr_eq(&a, &all.intern(b"SELECT 1", b"", &none)));
+        assert_ne!(a.id, all.intern(b"SELECT 1", &[0, 0, 0, 23], &none).id);
+        assert_ne!(a.id, all.intern(b"SELECT 1", b"", &Settings::from_pairs([("timezone", "UTC")])).id);
+        assert_ne!(all.alone(b"SELECT 1", b"").id, all.alone(b"SELECT 1", b"").id);
         drop(a);
-        assert_eq!(all.intern(b"SELECT 2", b"").id, 2);
+        assert_eq!(all.intern(b"SELECT 2", b"", &none).id, 5);
+    }
+
+    #[test]
+    fn texts_are_read_by_what_is_wanted_and_what_is_reported() {
+        let wanted = [("timezone", "zulu"), ("search_path", "a"), ("work_mem", "1MB"), ("app.tenant", "7")];
+        let reported = [("TimeZone", "UTC"), ("application_name", "x"), ("server_version", "18")];
+        let reported = Parameters::from_pairs(reported.map(|(name, value)| (name.into(), value.into())));
+        let expected = Settings::from_pairs([("timezone", "UTC"), ("search_path", "a"), ("app.tenant", "7")]);
+        assert_eq!(reading(&Settings::from_pairs(wanted), &reported), expected);
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn demand(statement: &Statement, read_only: bool) -> Demand {
         _ => {}
     }
     // What outlives the statement ties the session to the connection that has it, and later statements may write.
-    if !statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal | Effect::Show(_))) {
+    if !statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal(_) | Effect::Show(_))) {
         return Demand::Primary;
     }
     match statement.access {
@@ -142,7 +142,8 @@ fn demand(statement: &Statement, read_only: bool) -> Demand {
 }
 
 fn ends_with_the_transaction(statement: &Statement) -> bool {
-    !statement.effects.is_empty() && statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal))
+    !statement.effects.is_empty()
+        && statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal(_)))
 }
 
 #[cfg(test)]
@@ -174,7 +175,7 @@ mod tests {
         pinning.effects.push(Effect::Pin(PinReason::Setseed));
         let show = || Statement::command(Kind::Show, "SHOW");
         let set_local =
-            || Statement { effects: vec![Effect::SetLocal], ..Statement::command(Kind::Set, "SET") };
+            || Statement { effects: vec![Effect::SetLocal(None)], ..Statement::command(Kind::Set, "SET") };
         let set = || Statement { effects: vec![Effect::Unknown], ..set_local() };
         let commit = || Statement::command(Kind::Commit, "COMMIT");
         let read_only = || begin(Some(true), false);

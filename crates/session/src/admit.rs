@@ -1,13 +1,8 @@
 //! A message of the client on its way to the server: as it came, or with another statement name, or not at all.
-//!
-//! Named statements are kept by pgweir and prepared on a server under a name of their content, when they are first
-//! needed there. The unnamed statement stays unnamed; where another session has used the connection since, its Parse
-//! is sent again in front of the Bind.
 
 use std::rc::Rc;
 
 use backend::Server;
-use backend::statement::Presence;
 use route::DatabaseMap;
 use sql::facts::{Effect, Facts, Kind, Statement};
 use wire::backend::TransactionStatus;
@@ -16,12 +11,12 @@ use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
 use wire::{ErrorReport, SqlState, encode, tag};
 
 use crate::book::Book;
-use crate::expect::{Expect, StatementName, Text};
+use crate::core::Core;
+use crate::expect::{Expect, StatementName};
 use crate::own::{self, OwnAnswer};
-use crate::work::{Copy, Left, Planned, Retry, Work};
+use crate::prepared::{doubt_deallocated, need, need_unnamed, no_statement};
+use crate::work::{Copy, Left, Planned, Work};
 
-/// Names of statements that one client may have.
-pub(crate) const MAX_NAMES: usize = 10_000;
 /// A name that no statement on a server has: what refers to it fails.
 pub(crate) const NO_STATEMENT: &[u8] = b"pgweir: no such statement";
 /// A text that no server understands.
@@ -29,6 +24,7 @@ pub(crate) const NO_COMMAND: &[u8] = b"pgweir: refused";
 
 /// Where a message is sent.
 pub(crate) struct Admission<'a> {
+    pub(crate) core: &'a Core,
     pub(crate) map: &'a DatabaseMap,
     pub(crate) database: &'a str,
     /// Whether the transaction is open once all that was sent is done.
@@ -60,9 +56,9 @@ impl Book {
         }
         match head.tag {
             tag::QUERY | tag::FUNCTION_CALL => self.admit_query(at, work, server, head),
-            tag::PARSE => self.admit_parse(work, server, head)?,
+            tag::PARSE => self.admit_parse(at, work, server, head)?,
             tag::BIND => self.admit_bind(at, work, server, head)?,
-            tag::DESCRIBE => self.admit_describe(work, server, head)?,
+            tag::DESCRIBE => self.admit_describe(at, work, server, head)?,
             tag::EXECUTE => self.admit_execute(at, work, head)?,
             tag::CLOSE => self.admit_close(work, head)?,
             tag::SYNC => {
@@ -143,8 +139,15 @@ impl Book {
         work.expects.push(Expect::Provoked(Box::new(report)));
     }
 
-    fn admit_parse(&mut self, work: &mut Work, server: &mut Server, head: Head) -> Result<(), ErrorReport> {
+    fn admit_parse(
+        &mut self,
+        at: &Admission<'_>,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+    ) -> Result<(), ErrorReport> {
         let Some(Planned::Parse { name, text }) = work.planned.pop_front() else { return Ok(()) };
+        let text = self.read_now(at.core, work, text);
         if name.is_empty() {
             let was = self.name(work, &name, Some(Rc::clone(&text)));
             if own::is_own(&text.facts) {
@@ -187,7 +190,7 @@ impl Book {
         };
         let values_offset = names.values_offset;
         let unnamed = names.statement.is_empty();
-        let Some(text) = self.text(names.statement) else {
+        let Some(text) = self.text_read_now(at.core, work, names.statement) else {
             if self.knows_by_sql(work) && !names.statement.is_empty() {
                 work.expects.push(Expect::Bind);
                 pass(work, head);
@@ -235,6 +238,7 @@ impl Book {
 
     fn admit_describe(
         &mut self,
+        at: &Admission<'_>,
         work: &mut Work,
         server: &mut Server,
         head: Head,
@@ -256,7 +260,7 @@ impl Book {
             }
             return Ok(());
         }
-        let Some(text) = self.text(name) else {
+        let Some(text) = self.text_read_now(at.core, work, name) else {
             if self.knows_by_sql(work) && !name.is_empty() {
                 work.expects.push(Expect::DescribeStatement);
                 work.up.approve(head.total);
@@ -347,55 +351,6 @@ impl Book {
         Ok(())
     }
 
-    /// Whether the session may have a statement of this name.
-    ///
-    /// # Errors
-    /// 42P05 if it has one; 54000 if it has as many as it may.
-    pub(crate) fn may_name(&self, name: &[u8]) -> Result<(), ErrorReport> {
-        if self.names.contains_key(name) {
-            let message = format!("prepared statement \"{}\" already exists", lossy(name));
-            return Err(ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
-        }
-        if self.names.len() < MAX_NAMES {
-            return Ok(());
-        }
-        let message = format!("a client may have at most {MAX_NAMES} prepared statements");
-        let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
-        Err(report.with_hint("Close statements that are not needed any more."))
-    }
-
-    /// Whether a text is DEALLOCATE of a statement that pgweir keeps for the session.
-    fn deallocates_own(&self, facts: &Facts) -> bool {
-        let [Statement { kind: Kind::Deallocate, effects, .. }] = &facts.statements[..] else { return false };
-        matches!(&effects[..], [Effect::Deallocate(Some(name))] if self.names.contains_key(name.as_bytes()))
-    }
-
-    /// From here on a name stands for this, or for nothing. Gives what it stood for before, and keeps that for as long
-    /// as the request may have to be run again from its beginning.
-    fn name(&mut self, work: &mut Work, name: &[u8], text: Option<Rc<Text>>) -> Option<Rc<Text>> {
-        let was = self.set_name(name, text);
-        if work.retry == Retry::Possible {
-            work.renamed.push((name.into(), was.clone()));
-        }
-        was
-    }
-
-    /// A name stands for this, or for nothing. Gives what it stood for before.
-    pub(crate) fn set_name(&mut self, name: &[u8], text: Option<Rc<Text>>) -> Option<Rc<Text>> {
-        match text {
-            text if name.is_empty() => std::mem::replace(&mut self.unnamed, text),
-            Some(text) => self.names.insert(name.into(), text),
-            None => self.names.remove(name),
-        }
-    }
-
-    /// The request is run again from its beginning: its names stand for what they stood for before.
-    pub(crate) fn take_names_back(&mut self, work: &mut Work) {
-        while let Some((name, was)) = work.renamed.pop() {
-            self.set_name(&name, was);
-        }
-    }
-
     /// Whether there may be statements that SQL's PREPARE made, which only the server knows.
     fn knows_by_sql(&self, work: &Work) -> bool {
         let sent = work.effects.iter().flat_map(|sent| &sent.facts.statements).flat_map(|s| &s.effects);
@@ -445,77 +400,6 @@ fn follow_transaction(facts: &Facts, in_transaction: &mut bool) {
     }
 }
 
-/// Has the server have a text under the name of its content. `name`: the client asked for it and is answered.
-///
-/// A Parse that isn't confirmed may turn out to be skipped: what comes behind a later Sync, and so isn't skipped with
-/// it, has the statement prepared again.
-fn need(
-    work: &mut Work,
-    server: &mut Server,
-    text: Rc<Text>,
-    name: Option<StatementName>,
-) -> Result<(), ErrorReport> {
-    let id = text.statement.id;
-    let segment = work.expects.segment();
-    match (server.prepared.touch(id, segment), name) {
-        (Presence::There, None) => return Ok(()),
-        (Presence::There, Some(name)) => {
-            work.expects.push(Expect::AnswerParse { name, was: None });
-            return Ok(());
-        }
-        (presence, name) => {
-            if presence == Presence::Doubtful {
-                close(work, id)?;
-            }
-            write_parse(work, text.statement.server_name.as_bytes(), &text)?;
-            server.prepared.ask(id, segment);
-            work.expects.push(Expect::Parse { text, name, unnamed: false, was: None });
-        }
-    }
-    while let Some(oldest) = server.prepared.evict(server.handle.pool.settings.max_prepared_statements) {
-        close(work, oldest)?;
-    }
-    Ok(())
-}
-
-/// Statements that sessions share may be gone once this is run: a client may name them too.
-fn doubt_deallocated(server: &mut Server, facts: &Facts) {
-    for effect in facts.statements.iter().flat_map(|statement| &statement.effects) {
-        match effect {
-            Effect::Deallocate(None) => server.prepared.doubt_all(),
-            Effect::Deallocate(Some(name)) => {
-                if let Some(id) = backend::statement::id_of(name) {
-                    server.prepared.doubt(id);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Closes a statement on the server; it need not be there.
-fn close(work: &mut Work, id: u64) -> Result<(), ErrorReport> {
-    let name = format!("pgweir_{id}");
-    encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
-    work.expects.push(Expect::OwnClose(id));
-    Ok(())
-}
-
-/// Has the session's unnamed statement be the server's, if another's is.
-fn need_unnamed(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result<(), ErrorReport> {
-    if server.unnamed != Some(text.statement.id) {
-        server.unnamed = Some(text.statement.id);
-        write_parse(work, b"", &text)?;
-        work.expects.push(Expect::Parse { text, name: None, unnamed: true, was: None });
-    }
-    Ok(())
-}
-
-fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
-    let types: Vec<u32> = text.statement.type_oids().collect();
-    encode::parse(work.up.inject(), name, &text.statement.sql, &types).map_err(ErrorReport::from)
-}
-
 /// Passes a message as far as it is here.
 fn pass(work: &mut Work, head: Head) {
     let now = head.total.min(work.up.pending().len());
@@ -533,17 +417,4 @@ pub(crate) fn drop_message(work: &mut Work, head: Head) {
 /// What Postgres says of a message type that it doesn't know.
 pub(crate) fn invalid_message(tag: u8) -> ErrorReport {
     ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, format!("invalid frontend message type {tag}"))
-}
-
-fn no_statement(name: &[u8]) -> ErrorReport {
-    let message = if name.is_empty() {
-        "unnamed prepared statement does not exist".to_owned()
-    } else {
-        format!("prepared statement \"{}\" does not exist", lossy(name))
-    };
-    ErrorReport::error(SqlState::INVALID_SQL_STATEMENT_NAME, message)
-}
-
-fn lossy(name: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(name)
 }

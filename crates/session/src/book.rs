@@ -16,6 +16,7 @@ use wire::backend::TransactionStatus;
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
 use crate::ledger::OpenEntries;
+use crate::prepared::Reading;
 use crate::work::Work;
 
 /// What a session remembers between its requests.
@@ -41,6 +42,8 @@ pub(crate) struct Book {
     pub(crate) names: HashMap<StatementName, Rc<Text>, foldhash::fast::RandomState>,
     /// Its unnamed statement.
     pub(crate) unnamed: Option<Rc<Text>>,
+    /// What its statements are read by.
+    pub(crate) reading: Reading,
     /// A BEGIN that was answered and not yet sent.
     pub(crate) begun: Option<Box<Begun>>,
     /// The deferred BEGIN failed on the server.

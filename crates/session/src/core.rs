@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend::{CorePools, Lease};
+use backend::{CorePools, Lease, Settings, Statement};
 use sql::facts::Facts;
 use sql::{Analyzer, LexSettings};
 use tokio::sync::oneshot;
@@ -130,22 +130,30 @@ impl Core {
         }
     }
 
-    /// The one `Text` of this core for a prepared statement's text and types.
-    pub(crate) fn text(&self, sql: &[u8], types: &[u8], lex: LexSettings) -> Rc<Text> {
-        let hash = self.hasher.hash_one((sql, types));
+    /// The one `Text` of this core for a prepared statement's text and types, read by these settings.
+    pub(crate) fn text(
+        &self,
+        sql: &[u8],
+        types: &[u8],
+        reading: &Rc<Settings>,
+        lex: LexSettings,
+    ) -> Rc<Text> {
+        let hash = self.hasher.hash_one((sql, types, Rc::as_ptr(reading).addr()));
         if let Some(text) = self.texts.borrow().get(&hash)
+            && text.reading.as_ref().is_some_and(|known| Rc::ptr_eq(known, reading))
             && *text.statement.sql == *sql
             && *text.statement.types == *types
         {
             return Rc::clone(text);
         }
-        let statement = self.pools.statements.intern(sql, types);
+        let statement = self.pools.statements.intern(sql, types, reading);
         let mut analyzer = self.analyzer.borrow_mut();
         let analysis = analyzer.analyze(sql, lex);
         let text = Rc::new(Text {
             statement,
             facts: Arc::clone(analysis.facts),
             literals: analysis.literals.into(),
+            reading: Some(Rc::clone(reading)),
         });
         let mut texts = self.texts.borrow_mut();
         if texts.len() >= self.texts_bound.get() {
@@ -155,6 +163,17 @@ impl Core {
         }
         texts.insert(hash, Rc::clone(&text));
         text
+    }
+
+    /// The same text for one session alone, which doesn't know what it is read by.
+    pub(crate) fn text_alone(&self, text: &Text) -> Rc<Text> {
+        let Statement { sql, types, .. } = &*text.statement;
+        Rc::new(Text {
+            statement: self.pools.statements.alone(sql, types),
+            facts: Arc::clone(&text.facts),
+            literals: text.literals.clone(),
+            reading: None,
+        })
     }
 
     /// A replica refused what these facts call a read: it isn't sent to one again.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use backend::Settings;
 use sql::facts::{Facts, Literal};
 use wire::ErrorReport;
 
@@ -16,6 +17,8 @@ pub(crate) struct Text {
     pub(crate) statement: Arc<backend::Statement>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) literals: Box<[Literal]>,
+    /// What it is read by; `None`: that wasn't known when it was prepared.
+    pub(crate) reading: Option<Rc<Settings>>,
 }
 
 /// The name of a prepared statement; empty: the unnamed one.

@@ -12,6 +12,7 @@ use wire::backend::TransactionStatus;
 
 use crate::book::Book;
 use crate::core::Core;
+use crate::prepared;
 use crate::work::{Sent, Work};
 
 /// What a session wants, and what its server connection has. They differ after a RESET: the server goes back to its
@@ -19,13 +20,15 @@ use crate::work::{Sent, Work};
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     wanted: Rc<Settings>,
-    applied: Rc<Settings>,
+    pub(crate) applied: Rc<Settings>,
+    /// Something was set for the transaction alone that its statements may be read by, and no server reports.
+    pub(crate) unsure: bool,
 }
 
 /// The settings of an open transaction.
 #[derive(Debug)]
 pub(crate) struct OpenEntries {
-    now: Entry,
+    pub(crate) now: Entry,
     savepoints: Vec<(Name, Entry)>,
 }
 
@@ -153,8 +156,12 @@ impl Book {
             }
             Effect::Deallocate(None) => self.names.clear(),
             Effect::Pin(_) | Effect::Unknown => server.doubt = true,
-            Effect::SetLocal
-            | Effect::RollbackAndChain
+            Effect::SetLocal(name) => {
+                if in_transaction && prepared::is_unsure(name.as_deref()) {
+                    self.open(server).now.unsure = true;
+                }
+            }
+            Effect::RollbackAndChain
             | Effect::Show(_)
             | Effect::Listen(_)
             | Effect::Unlisten(_)
@@ -167,7 +174,9 @@ impl Book {
     fn entry(&self, server: &Server) -> Entry {
         match &self.open_entries {
             Some(open) => open.now.clone(),
-            None => Entry { wanted: Rc::clone(&self.wanted), applied: Rc::clone(&server.applied) },
+            None => {
+                Entry { wanted: Rc::clone(&self.wanted), applied: Rc::clone(&server.applied), unsure: false }
+            }
         }
     }
 
@@ -186,19 +195,21 @@ impl Book {
     /// What holds after a SET or RESET.
     fn changed(&mut self, core: &Core, before: &Entry, effect: &Effect) -> Entry {
         let intern = |settings| core.pools.intern_settings(settings);
+        let unsure = before.unsure;
         match effect {
             Effect::Set { name, value, raw } => {
                 let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
                 Entry {
                     applied: intern(before.applied.with(setting.clone())),
                     wanted: intern(before.wanted.with(setting)),
+                    unsure,
                 }
             }
             Effect::Reset(name) => {
                 let at_startup = self.startup.find(name).cloned();
                 let wanted =
                     at_startup.map_or_else(|| before.wanted.without(name), |s| before.wanted.with(s));
-                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted) }
+                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted), unsure }
             }
             _ => {
                 // RESET ALL leaves the role and the session authorization as they are.
@@ -211,6 +222,7 @@ impl Book {
                 Entry {
                     applied: intern(kept(&before.applied, &Settings::default())),
                     wanted: intern(kept(&before.wanted, &self.startup)),
+                    unsure,
                 }
             }
         }
@@ -250,7 +262,7 @@ fn effect_pins(effect: &Effect) -> Option<PinReason> {
         Effect::Listen(_) => Some(PinReason::Listen),
         Effect::Prepare(_) => Some(PinReason::SqlPrepare),
         Effect::Set { .. }
-        | Effect::SetLocal
+        | Effect::SetLocal(_)
         | Effect::Savepoint(_)
         | Effect::ReleaseSavepoint(_)
         | Effect::RollbackTo(_)

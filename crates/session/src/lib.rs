@@ -13,6 +13,7 @@ mod ledger;
 mod own;
 mod pipe;
 mod plan;
+mod prepared;
 mod reclaim;
 mod relay;
 mod reply;

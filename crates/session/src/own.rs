@@ -9,9 +9,9 @@ use wire::encode::{self, Column};
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, tag};
 
-use crate::admit::MAX_NAMES;
 use crate::book::{Begun, Book};
 use crate::expect::Text;
+use crate::prepared::MAX_NAMES;
 use crate::request::Request;
 use crate::session::{End, Session};
 use crate::work::{Planned, Work};

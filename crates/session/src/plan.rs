@@ -202,7 +202,7 @@ impl Book {
             }
             tag::PARSE => {
                 let parse = Parse::parse(body)?;
-                let text = core.text(parse.sql, parse.types, self.lex);
+                let text = self.read(core, parse.sql, parse.types);
                 self.refuse_block(&text.facts)?;
                 if own::is_own(&text.facts) {
                     verdict.own += 1;
@@ -220,7 +220,7 @@ impl Book {
             tag::DESCRIBE => {
                 let describe = Describe::parse(body)?;
                 if describe.target == Named::Statement {
-                    let text = self.text_named(work, describe.name);
+                    let text = self.text_named(core, work, describe.name);
                     verdict.count(text.as_deref());
                     if let Some(text) = text.filter(|text| !own::is_own(&text.facts)) {
                         let routing = self.routing_now(map, bound, verdict.begin);
@@ -256,7 +256,7 @@ impl Book {
         let whole = pending.len() >= head.total;
         let body = frame::body(&pending[..head.total.min(pending.len())]);
         let Some(names) = BindHead::parse(body, head.body())? else { return Ok(()) };
-        let Some(text) = self.text_named(work, names.statement) else {
+        let Some(text) = self.text_named(core, work, names.statement) else {
             verdict.others += 1; // an unknown name: the server is made to say so
             return Ok(());
         };
@@ -279,12 +279,12 @@ impl Book {
     }
 
     /// The text that a name stands for, by what is in hand or what was prepared before.
-    fn text_named(&self, work: &Work, name: &[u8]) -> Option<Rc<Text>> {
+    fn text_named(&mut self, core: &Core, work: &Work, name: &[u8]) -> Option<Rc<Text>> {
         let in_hand = work.planned.iter().rev().find_map(|planned| match planned {
             Planned::Parse { name: given, text } if **given == *name => Some(Rc::clone(text)),
             _ => None,
         });
-        in_hand.or_else(|| self.text(name))
+        in_hand.or_else(|| self.text_read_now(core, work, name))
     }
 
     /// In statement mode each statement is its own transaction: nothing may begin a longer one.

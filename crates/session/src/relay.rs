@@ -15,6 +15,7 @@ use wire::{ErrorReport, SqlState, encode, tag};
 use crate::admit::{Admission, NO_COMMAND, drop_message, invalid_message};
 use crate::book::Begun;
 use crate::cell::{Doing, Kill, Signal};
+use crate::core::Core;
 use crate::expect::Expect;
 use crate::plan::Plan;
 use crate::reply::{AFTER_LOSS, Broken};
@@ -82,7 +83,7 @@ impl Session {
             else {
                 break;
             };
-            let mut admission = admission(&self.group, &mut held.in_transaction);
+            let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
         }
@@ -342,7 +343,7 @@ impl Session {
                 }
             }
             None => {
-                let mut admission = admission(&self.group, &mut held.in_transaction);
+                let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
                 self.book.admit(&mut admission, work, &mut held.lease, head)?;
             }
         }
@@ -503,9 +504,13 @@ fn names_are_here(pending: &[u8], head: Head) -> Result<bool, End> {
     Ok(names.is_some())
 }
 
-fn admission<'a>(group: &'a backend::LocalGroup, in_transaction: &'a mut bool) -> Admission<'a> {
+fn admission<'a>(
+    core: &'a Core,
+    group: &'a backend::LocalGroup,
+    in_transaction: &'a mut bool,
+) -> Admission<'a> {
     let shared = &group.shared;
-    Admission { map: &shared.map, database: &shared.database, in_transaction }
+    Admission { core, map: &shared.map, database: &shared.database, in_transaction }
 }
 
 fn loss_report(broken: &Broken, may_commit: bool, in_transaction: bool, pool: &LocalPool) -> ErrorReport {

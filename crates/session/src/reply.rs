@@ -120,7 +120,7 @@ impl Book {
                 if !unnamed {
                     server.prepared.confirm(text.statement.id);
                 }
-                if !unnamed && server.status == TransactionStatus::Idle {
+                if !unnamed && text.reading.is_some() && server.status == TransactionStatus::Idle {
                     self.proven.note(text.statement.id, &self.wanted);
                 }
                 work.expects.pop();

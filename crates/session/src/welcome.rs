@@ -17,6 +17,7 @@ use crate::book::{self, Book};
 use crate::cell::{ClientCell, Doing};
 use crate::context::{Arrival, Context, Stop};
 use crate::core::Core;
+use crate::prepared::Reading;
 use crate::session::{End, Session};
 
 /// Begins a session. `None`: the client was sent away, or is gone.
@@ -103,7 +104,9 @@ fn open_book(
     let said = pairs.iter().map(|(name, value)| Setting::from_startup(name, value));
     let settings = said.fold(Settings::default(), |all, setting| all.with(setting));
     let wanted = core.pools.intern_settings(settings);
+    let told = core.pools.intern_parameters(Parameters::default());
     Ok(Book {
+        reading: Reading::new(core, &wanted, &told),
         proven: Rc::clone(&group.proven),
         mode: shared.pool.mode,
         routing,
@@ -111,7 +114,7 @@ fn open_book(
         startup: Rc::clone(&wanted),
         wanted,
         open_entries: None,
-        told: core.pools.intern_parameters(Parameters::default()),
+        told,
         names: Default::default(),
         unnamed: None,
         begun: None,

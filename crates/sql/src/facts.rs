@@ -228,8 +228,8 @@ pub enum Effect {
         /// The value is a list or an expression: `value` is raw SQL text to be put after `TO`.
         raw: bool,
     },
-    /// SET LOCAL, set_config(…, true): ends with the transaction.
-    SetLocal,
+    /// SET LOCAL, set_config(…, true): ends with the transaction. The setting's name, lower case, if it can be read.
+    SetLocal(Option<Name>),
     /// SAVEPOINT name.
     Savepoint(Name),
     /// RELEASE [SAVEPOINT] name.

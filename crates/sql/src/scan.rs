@@ -77,7 +77,9 @@ impl Scan {
         if &*name == "set_config" {
             let last = arguments.rest.last();
             let local = last.is_some_and(|last| is_word(arguments.sql, last, "true"));
-            self.add(if local { Effect::SetLocal } else { Effect::Pin(PinReason::Setting) });
+            let effect =
+                || Effect::SetLocal(first_literal(arguments).map(|name| name.to_ascii_lowercase().into()));
+            self.add(if local { effect() } else { Effect::Pin(PinReason::Setting) });
         }
         if let Some(effect) = functions::effect(&name) {
             self.add(effect);
@@ -100,12 +102,13 @@ impl Scan {
 
 /// Whether current_setting is asked for what a replica answers otherwise, or for what can't be seen from here.
 fn reads_primary_setting(arguments: Cursor<'_>) -> bool {
-    let Some(first) = arguments.peek() else { return false };
-    let text = bytes(arguments.sql, first);
-    let name = text.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'"));
+    arguments.peek().is_some() && first_literal(arguments).is_none_or(functions::is_primary_setting)
+}
+
+/// The first argument, if it is nothing but a plain string.
+fn first_literal(arguments: Cursor<'_>) -> Option<&str> {
+    let text = bytes(arguments.sql, arguments.peek()?);
+    let text = text.strip_prefix(b"'")?.strip_suffix(b"'")?;
     let ends = arguments.rest.get(1).is_none_or(|next| next.kind == TokenKind::Punctuation(b','));
-    match name.and_then(|name| std::str::from_utf8(name).ok()) {
-        Some(name) if ends && !name.contains(['\'', '\\']) => functions::is_primary_setting(name),
-        _ => true,
-    }
+    std::str::from_utf8(text).ok().filter(|text| ends && !text.contains(['\'', '\\']))
 }

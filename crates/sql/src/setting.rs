@@ -24,7 +24,12 @@ pub(crate) fn set(mut rest: Cursor<'_>) -> Statement {
         return statement;
     }
     let effect = assignment(rest).unwrap_or(Effect::Pin(PinReason::Setting));
-    statement.effects.push(if local { Effect::SetLocal } else { effect });
+    statement.effects.push(match effect {
+        Effect::Set { name, .. } | Effect::Reset(name) if local => Effect::SetLocal(Some(name)),
+        Effect::SetLocal(name) => Effect::SetLocal(name),
+        _ if local => Effect::SetLocal(None),
+        effect => effect,
+    });
     statement
 }
 
@@ -80,7 +85,7 @@ fn assignment(mut rest: Cursor<'_>) -> Option<Effect> {
         return Some(Effect::Reset(name));
     }
     if OF_TRANSACTION.contains(&&*name) {
-        return Some(Effect::SetLocal);
+        return Some(Effect::SetLocal(Some(name)));
     }
     value(&name, rest)
 }

@@ -68,6 +68,7 @@ pub(crate) fn effects(statement: &Statement) -> String {
     let text = |effect: &Effect| match effect {
         Effect::Set { name, value, raw: false } => format!("{name}=<{value}>"),
         Effect::Set { name, value, raw: true } => format!("{name}=raw<{value}>"),
+        Effect::SetLocal(name) => format!("local {}", name.as_deref().unwrap_or("?")),
         Effect::Reset(name) => format!("reset {name}"),
         Effect::Show(name) => format!("show {name}"),
         Effect::Listen(name) => format!("listen {name}"),
