@@ -47,6 +47,8 @@ pub struct Waiter {
     outcome: RefCell<Option<Result<Idle, Arc<ConnectError>>>>,
     waker: RefCell<Option<Waker>>,
     since: Cell<Option<Instant>>,
+    /// It stands in the queue: nothing was granted to it yet.
+    queued: Cell<bool>,
 }
 
 impl Waiter {
@@ -56,6 +58,7 @@ impl Waiter {
     }
 
     fn finish(&self, outcome: Result<Idle, Arc<ConnectError>>) {
+        self.queued.set(false);
         *self.outcome.borrow_mut() = Some(outcome);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -91,12 +94,8 @@ impl Drop for Queued {
     fn drop(&mut self) {
         self.waiter.since.set(None);
         self.waiter.waker.borrow_mut().take();
-        let was_queued = {
-            let mut waiters = self.pool.waiters.borrow_mut();
-            let at = waiters.iter().position(|w| Rc::ptr_eq(w, &self.waiter));
-            at.map(|at| waiters.remove(at)).is_some()
-        };
-        if was_queued {
+        if self.waiter.queued.replace(false) {
+            self.pool.waiters.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
             self.pool.say_waiting();
         }
         let granted = self.waiter.outcome.borrow_mut().take();
@@ -147,6 +146,7 @@ impl LocalPool {
     pub fn queue(self: &Rc<Self>, waiter: &Rc<Waiter>) -> Queued {
         waiter.outcome.borrow_mut().take();
         waiter.since.set(Some(Instant::now()));
+        waiter.queued.set(true);
         self.waiters.borrow_mut().push_back(Rc::clone(waiter));
         self.say_waiting();
         self.pump();

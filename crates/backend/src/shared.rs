@@ -244,12 +244,13 @@ impl SharedPool {
 
     /// The right to open one more, from the reserve too if `reserve`.
     pub(crate) fn take_right(self: &Arc<Self>, reserve: bool) -> Result<Right, NoRight> {
-        if self.failed_lately() {
-            return Err(NoRight::NotNow);
-        }
         let limit = self.size + if reserve { self.settings.reserve_pool_size } else { 0 };
+        // The common case first: who queues for a full pool takes no lock.
         if self.open() >= limit {
             return Err(NoRight::Pool);
+        }
+        if self.failed_lately() {
+            return Err(NoRight::NotNow);
         }
         if !self.node.budget.take() {
             return Err(NoRight::Budget);

@@ -424,7 +424,7 @@ impl Session {
 
     /// The server connection is of no use any more: the client is told what is known of its request, and stays.
     fn server_lost(&mut self, work: &mut Work, broken: Broken) -> Result<(), End> {
-        let Some(held) = self.held.take() else { return Ok(()) };
+        let Some(mut held) = self.held.take() else { return Ok(()) };
         self.cell.holds.borrow_mut().take();
         let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
@@ -449,6 +449,9 @@ impl Session {
         let open =
             held.in_transaction || (held.lease.status != TransactionStatus::Idle && held.lease.owed == 0);
         let status = if open { TransactionStatus::Failed } else { AFTER_LOSS };
+        // Names that were being given when it was lost are free again.
+        let unanswered_messages = std::iter::from_fn(|| work.expects.pop()).collect();
+        self.book.undo(work, &mut held.lease, unanswered_messages);
         drop(held);
         work.down.drop_pending();
         work.up.drop_unsent();
