@@ -95,10 +95,17 @@ async fn serve(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<(
 fn remote_of(handles: &Arc<OnceLock<Arc<[CoreHandle<Core>]>>>) -> Remote {
     let handles = Arc::clone(handles);
     Remote::new(move |core, task| {
-        let Some(handle) = handles.get().and_then(|all| all.get(core)) else { return };
-        // A core that is gone has no pools that could be told.
-        let _ = handle.run(move |core: &std::rc::Rc<Core>| task(&core.pools));
+        if let Some(handles) = handles.get() {
+            deliver(handles, core, task);
+        }
     })
+}
+
+/// Has a task run on a core's pools. A core that is gone has no pools that could be told.
+fn deliver(handles: &[CoreHandle<Core>], core: usize, task: backend::core::Task) {
+    if let Some(handle) = handles.get(core) {
+        let _ = handle.run(move |core: &std::rc::Rc<Core>| task(&core.pools));
+    }
 }
 
 fn start_cores(config: &Config, context: &Arc<Context>) -> anyhow::Result<Cores<Core>> {
@@ -106,12 +113,8 @@ fn start_cores(config: &Config, context: &Arc<Context>) -> anyhow::Result<Cores<
     let shared = Arc::clone(context);
     let cores =
         Cores::start_with(config.instance.workers, net::CoreOptions::default(), move |index, handles| {
-            let reach: Arc<[CoreHandle<Core>]> = Arc::clone(handles);
-            let remote = Remote::new(move |core, task| {
-                if let Some(handle) = reach.get(core) {
-                    let _ = handle.run(move |core: &std::rc::Rc<Core>| task(&core.pools));
-                }
-            });
+            let reach = Arc::clone(handles);
+            let remote = Remote::new(move |core, task| deliver(&reach, core, task));
             let pools = std::rc::Rc::new(CorePools::new(index.0, remote, Arc::clone(&statements)));
             Core::new(pools, Arc::clone(&shared))
         })

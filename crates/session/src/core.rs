@@ -43,7 +43,6 @@ pub struct Core {
     learned: RefCell<HashMap<usize, Arc<Facts>>>,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
-    works: Cell<usize>,
 }
 
 impl Core {
@@ -59,7 +58,6 @@ impl Core {
             hasher: foldhash::fast::RandomState::default(),
             learned: RefCell::default(),
             spare: RefCell::default(),
-            works: Cell::new(0),
         }
     }
 
@@ -115,14 +113,12 @@ impl Core {
     /// Lends buffers to a session that becomes busy.
     #[inline]
     pub(crate) fn lend_work(&self) -> Box<Work> {
-        self.works.set(self.works.get() + 1);
         self.spare.borrow_mut().pop().unwrap_or_else(Work::new)
     }
 
     /// Takes them back.
     #[inline]
     pub(crate) fn return_work(&self, mut work: Box<Work>) {
-        self.works.set(self.works.get() - 1);
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_WORKS {
             work.recycle();
