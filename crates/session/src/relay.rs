@@ -189,6 +189,10 @@ impl Session {
     /// A ReadyForQuery came. `Some`: the relay is over.
     fn at_ready(&mut self, work: &mut Work) -> Option<Relayed> {
         let held = self.held.as_mut()?;
+        let stats = &held.lease.pool().stats;
+        let answered = std::mem::take(&mut work.answered);
+        PoolStats::add(&stats.queries, answered.queries.into());
+        PoolStats::add(&stats.transactions, answered.transactions.into());
         if held.lease.owed > 0 {
             if held.lease.status == TransactionStatus::Idle {
                 self.cell.next_transaction(Instant::now());
@@ -201,8 +205,6 @@ impl Session {
         }
         let now = Instant::now();
         held.in_transaction = held.lease.status != TransactionStatus::Idle;
-        let stats = &held.lease.pool().stats;
-        PoolStats::add(&stats.queries, 1);
         PoolStats::add(&stats.received, work.up.take_read());
         PoolStats::add(&stats.sent, work.down.take_read());
         PoolStats::add_time(&stats.query_time, now - self.cell.doing().1);
@@ -210,7 +212,6 @@ impl Session {
             self.cell.set_doing(Doing::IdleInTransaction, now);
             return None;
         }
-        PoolStats::add(&stats.transactions, 1);
         PoolStats::add_time(&stats.transaction_time, now - held.since);
         self.is_over(work).then_some(Relayed::Done)
     }

@@ -225,6 +225,7 @@ impl Book {
                 let ready = work.ready_seen;
                 work.effects.retain(|sent| sent.ready > ready);
                 drop_message(work, total);
+                work.answered.queries += 1;
                 encode::ready_for_query(work.down.inject(), TransactionStatus::Failed);
                 self.answer(work, server);
             }
@@ -238,6 +239,8 @@ impl Book {
             Some(Expect::Query | Expect::Sync) => {
                 commit_to_answer(work);
                 self.settle_effects(core, work, server, was);
+                work.answered.queries += 1;
+                work.answered.transactions += u32::from(status == TransactionStatus::Idle);
                 pass_message(work, total);
                 // A Query that was answered by us may follow.
                 self.answer(work, server);

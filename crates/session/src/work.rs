@@ -34,6 +34,8 @@ pub(crate) struct Work {
     /// Messages sent that a ReadyForQuery answers, and ReadyForQuerys that came, on this connection.
     pub(crate) ready_sent: u32,
     pub(crate) ready_seen: u32,
+    /// What the client was answered since it was last counted.
+    pub(crate) answered: Answered,
     /// What was sent since the last ReadyForQuery might have been committed.
     pub(crate) may_commit: bool,
     /// What was found out of the messages that are in hand and not yet sent on.
@@ -97,6 +99,13 @@ pub(crate) struct Sent {
     pub(crate) facts: Arc<Facts>,
 }
 
+/// Queries and transactions of the client that ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Answered {
+    pub(crate) queries: u32,
+    pub(crate) transactions: u32,
+}
+
 /// What `plan` found out of a message, for whoever sends it on its way.
 #[derive(Debug)]
 pub(crate) enum Planned {
@@ -142,6 +151,7 @@ impl Work {
             effects: VecDeque::new(),
             ready_sent: 0,
             ready_seen: 0,
+            answered: Answered::default(),
             may_commit: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
