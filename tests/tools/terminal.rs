@@ -16,7 +16,8 @@ pub(crate) async fn interrupt(through: To, cluster: &Cluster) {
     let psql = through.tool("psql");
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command"]);
-    command.arg(format!("'{}' -X -n -P pager=off", psql.as_std().get_program().to_string_lossy()));
+    // In the shell's place: some shells end by the Ctrl-C that they have seen, whatever psql made of it.
+    command.arg(format!("exec '{}' -X -n -P pager=off", psql.as_std().get_program().to_string_lossy()));
     command.arg("/dev/null").envs(psql.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut terminal = command.spawn().expect("util-linux has `script`");
