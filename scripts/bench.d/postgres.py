@@ -32,6 +32,8 @@ def version():
 class Node:
     """One server: a data folder, a port, a process."""
 
+    user = USER
+
     def __init__(self, folder, name):
         self.name = name
         self.port = machine.free_port()
@@ -51,7 +53,7 @@ class Node:
                 [binaries() / "postgres", "-D", self.data, "-p", str(self.port)],
                 cwd="/", stdout=log, stderr=log, **machine.server_user())
         try:
-            wire.wait_until_it_answers(self.process, self.port, USER, "postgres")
+            wire.wait_until_it_answers(self.process, self.port, self.user, "postgres")
         except RuntimeError as error:
             raise RuntimeError(f"{self.name} did not start: {error}\n{self.log.read_text()[-2000:]}") from error
 
@@ -63,7 +65,7 @@ class Node:
     def ask(self, sql, database="postgres"):
         """The single value that `sql` gives, as text."""
         done = subprocess.run(
-            ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database, "-c", sql],
+            ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", database, "-c", sql],
             check=True, capture_output=True, text=True)
         return done.stdout.strip()
 

@@ -1,0 +1,142 @@
+"""Postgres' regression suite and the library that it loads: from Debian's packages, without root's rights."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import postgres
+
+# Which of Debian's releases has which major version.
+RELEASES = {13: "bullseye", 15: "bookworm", 17: "trixie"}
+PARTS = ("src/test/regress",)
+
+
+def major():
+    """The major version of the installed Postgres."""
+    return int(re.search(r"\d+", postgres.version()).group())
+
+
+def find(kept, named, say):
+    """The folder `src/test/regress` of a source tree, with `regress.so` in it if that could be built."""
+    tree = regress_folder(named) if named else None
+    if named and not tree:
+        raise SystemExit(f"error: {named} has no src/test/regress")
+    library = kept / f"lib-{major()}" / "regress.so"
+    if not tree:
+        unpacked = kept / f"source-{major()}"
+        tree = regress_folder(unpacked)
+        if not tree:
+            fetch_source(kept, unpacked, say)
+            tree = regress_folder(unpacked)
+    if not library.exists():
+        build_library(kept, tree, library, say)
+    return tree, library
+
+
+def regress_folder(root):
+    """Where below `root` the suite is; None if it isn't."""
+    for folder in (root, root / "src/test/regress", *root.glob("*/src/test/regress")):
+        if (folder / "parallel_schedule").is_file():
+            return folder
+    return None
+
+
+class Apt:
+    """apt with lists and caches of its own: needs no rights, and changes nothing of the machine's."""
+
+    def __init__(self, folder):
+        release = RELEASES.get(major())
+        if not shutil.which("apt-get") or not release:
+            raise Unavailable("there is no apt-get" if release else f"no release of Debian has Postgres {major()}")
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+        signed = f"[signed-by={keyring}] " if keyring.exists() else ""
+        sources = ((f"{signed}http://deb.debian.org/debian", release),
+                   (f"{signed}http://deb.debian.org/debian-security", f"{release}-security"))
+        (folder / "sources.list").write_text("".join(
+            f"{kind} {where} {suite} main\n" for kind in ("deb", "deb-src") for where, suite in sources))
+        self.folder = folder
+        self.options = [
+            "-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=-",
+            "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User="]
+        self.run("apt-get", "-q", "update")
+
+    def run(self, tool, *words):
+        done = subprocess.run([tool, *self.options, *words], cwd=self.folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Unavailable(f"{tool} {' '.join(words)}: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
+        return done.stdout
+
+    def newest_first(self, tool, words, package):
+        """Tries each version of a package that the lists name: a mirror may lack the newest."""
+        listing = self.run("apt-cache", "madison", package)
+        versions = list(dict.fromkeys(line.split("|")[1].strip() for line in listing.splitlines() if line.count("|") == 2))
+        problem = Unavailable(f"the package lists have no {package}")
+        for version in versions:
+            try:
+                return self.run(tool, *words, f"{package}={version}")
+            except Unavailable as error:
+                problem = error
+        raise problem
+
+
+class Unavailable(Exception):
+    """Something can't be had here; says what."""
+
+
+def fetch_source(kept, unpacked, say):
+    package = f"postgresql-{major()}"
+    say(f"fetching the source of {package}")
+    folder = kept / "apt"
+    try:
+        apt = Apt(folder)
+        apt.newest_first("apt-get", ["-q", "source", "--download-only"], package)
+        archive = next(folder.glob(f"{package}_*.orig.tar.*"), None)
+        if not archive:
+            raise Unavailable("apt-get brought no .orig.tar")
+        shutil.rmtree(unpacked, ignore_errors=True)
+        unpacked.mkdir(parents=True)
+        subprocess.run(["tar", "-xf", archive, "-C", unpacked, "--no-same-owner", "--wildcards",
+                        *(f"*/{part}" for part in PARTS)], check=True)
+        archive.unlink()
+    except (Unavailable, subprocess.CalledProcessError, OSError) as error:
+        raise SystemExit(
+            f"error: Postgres' regression suite couldn't be fetched: {error}\n"
+            f"       Needed is an unpacked source tree of Postgres {major()} (src/test/regress is enough):\n"
+            f"       scripts/regress --source FOLDER\n"
+            f"       Debian: apt-get source postgresql-{major()}, with a deb-src line in the sources;\n"
+            f"       elsewhere: https://www.postgresql.org/ftp/source/") from error
+
+
+def build_library(kept, tree, library, say):
+    """`regress.so` holds the suite's C functions. Without it the files that need it fail, in both runs alike."""
+    say("building regress.so")
+    try:
+        headers = find_headers(kept)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["cc", "-O1", "-w", "-fPIC", "-shared", f"-I{headers}", "-o", library, tree / "regress.c"],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Unavailable(done.stderr.strip())
+    except (Unavailable, subprocess.CalledProcessError, OSError) as error:
+        say(f"regress.so is missing, so files that load it fail in every run: {error}")
+
+
+def find_headers(kept):
+    """The folder of the server's headers, installed or from the package."""
+    config = postgres.binaries() / "pg_config"
+    if config.exists():
+        said = subprocess.run([config, "--includedir-server"], check=True, capture_output=True, text=True).stdout.strip()
+        if os.path.exists(f"{said}/postgres.h"):
+            return said
+    package = f"postgresql-server-dev-{major()}"
+    apt = Apt(kept / "apt")
+    apt.newest_first("apt-get", ["-q", "download"], package)
+    found = next((kept / "apt").glob(f"{package}_*.deb"))
+    unpacked = kept / f"headers-{major()}"
+    subprocess.run(["dpkg-deb", "-x", found, unpacked], check=True)
+    found.unlink()
+    return next(unpacked.glob("usr/include/postgresql/*/server"))
