@@ -31,8 +31,9 @@ class Outcome:
         for test in self.unstable:
             (folder / f"{test}.unstable").write_text(self.difference(test, "direct-2") + "\n", errors="surrogateescape")
 
-    def summary(self, options, seconds, counts):
+    def summary(self, options, seconds, moves, counts):
         lines = [f"{len(self.tests)} files in {seconds:.0f} s through pgweir; {len(self.different)} differ from a direct run"]
+        lines.append(f"  before it, 400 transactions of one client ran on {moves[1]} connections and changed them {moves[0]} times")
         lines += [f"  differs: {test} ({self.changed(test)} lines)" for test in self.different]
         lines += [f"  unstable by itself (two direct runs differ): {test}" for test in self.unstable]
         return "\n".join([*lines, *counts])

@@ -108,17 +108,34 @@ def clients(count, one):
 
 
 def others(port, count):
-    """Clients whose short transactions keep the pool's connections changing hands."""
+    """Clients whose short transactions keep the pool's connections changing hands.
+
+    They take no snapshot: one would keep the suite's VACUUM from what it shows.
+    """
 
     async def one(number, stop):
         chance = random.Random(number)
         reader, writer = await wire.connect(port, USER, DATABASE)
         while not stop.is_set():
-            await wire.query(reader, writer, f"SELECT pg_sleep({chance.uniform(0, 0.004):.6f})")
+            await wire.query(reader, writer, "BEGIN; SHOW server_version")
+            await asyncio.sleep(chance.uniform(0, 0.004))
+            await wire.query(reader, writer, "COMMIT")
             await asyncio.sleep(chance.uniform(0, 0.004))
         writer.close()
 
     return clients(count, one)
+
+
+def changes(port, transactions=400):
+    """How often one client after the other's transaction finds itself on another server connection; and on how many."""
+
+    async def ask():
+        reader, writer = await wire.connect(port, USER, DATABASE)
+        pids = [(await wire.query(reader, writer, "SELECT pg_backend_pid()"))[0] for _ in range(transactions)]
+        writer.close()
+        return sum(a != b for a, b in zip(pids, pids[1:])), len(set(pids))
+
+    return asyncio.run(ask())
 
 
 def busy(port, count):

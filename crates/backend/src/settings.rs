@@ -22,6 +22,9 @@ pub struct Setting {
 /// literal behind `SET … TO` would be one name.
 const LISTS_OF_NAMES: [&str; 2] = ["search_path", "temp_tablespaces"];
 
+/// Setting it sets the role to none.
+const IDENTITY: &str = "session_authorization";
+
 impl Setting {
     /// As a startup packet says it: a list of names comes as one text there.
     pub fn from_startup(name: &str, value: &str) -> Self {
@@ -119,18 +122,19 @@ impl Settings {
     /// Session authorization comes first and role second: each resets what comes after it.
     pub fn commands_to(&self, wanted: &Settings) -> String {
         let mut sql = String::new();
-        for pass in [Some("session_authorization"), Some("role"), None] {
+        let before = if self.find(IDENTITY) == wanted.find(IDENTITY) { self } else { &self.without("role") };
+        for pass in [Some(IDENTITY), Some("role"), None] {
             let in_pass = |name: &str| match pass {
                 Some(only) => name == only,
-                None => name != "session_authorization" && name != "role",
+                None => name != IDENTITY && name != "role",
             };
-            for old in self.0.iter().filter(|s| in_pass(&s.name)) {
+            for old in before.0.iter().filter(|s| in_pass(&s.name)) {
                 if wanted.get(&old.name).is_none() {
                     write_reset(&mut sql, &old.name);
                 }
             }
             for new in wanted.0.iter().filter(|s| in_pass(&s.name)) {
-                if !self.0.contains(new) {
+                if !before.0.contains(new) {
                     write_set(&mut sql, new);
                 }
             }
@@ -282,6 +286,14 @@ mod tests {
              SET \"timezone\" TO 'Europe/Paris';"
         );
         assert_eq!(to.commands_to(&to), "");
+    }
+
+    #[test]
+    fn another_session_authorization_takes_the_role_away() {
+        let from = Settings::from_pairs([("session_authorization", "a"), ("role", "r")]);
+        let other = Settings::from_pairs([("session_authorization", "b"), ("role", "r")]);
+        assert_eq!(from.commands_to(&other), "SET SESSION AUTHORIZATION 'b';SET ROLE 'r';");
+        assert_eq!(from.commands_to(&Settings::default()), "RESET SESSION AUTHORIZATION;");
     }
 
     #[test]

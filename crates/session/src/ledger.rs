@@ -196,6 +196,7 @@ impl Book {
     fn changed(&mut self, core: &Core, before: &Entry, effect: &Effect) -> Entry {
         let intern = |settings| core.pools.intern_settings(settings);
         let unsure = before.unsure;
+        let before = &without_role(before, effect);
         match effect {
             Effect::Set { name, value, raw } => {
                 let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
@@ -227,6 +228,21 @@ impl Book {
             }
         }
     }
+}
+
+/// Another session authorization has no role until one is set.
+fn without_role(before: &Entry, effect: &Effect) -> Entry {
+    let mut entry = before.clone();
+    if let Effect::Set { name, .. } | Effect::Reset(name) = effect
+        && &**name == "session_authorization"
+    {
+        for settings in [&mut entry.wanted, &mut entry.applied] {
+            if settings.find("role").is_some() {
+                *settings = Rc::new(settings.without("role"));
+            }
+        }
+    }
+    entry
 }
 
 fn ends_or_begins(kind: Kind) -> bool {
