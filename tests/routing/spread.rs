@@ -32,9 +32,9 @@ pub(crate) async fn nodes_of(
 }
 
 pub(crate) async fn reads_on_primary(world: &World) -> Outcome {
-    let shares = nodes_of(world, "primary_too", 30).await?;
+    let shares = nodes_of(world, "primary_too", 50).await?;
     ensure(shares.len() == 3, || format!("{shares:?}"))?;
-    let shares = nodes_of(world, "never_primary", 30).await?;
+    let shares = nodes_of(world, "never_primary", 50).await?;
     ensure(shares.len() == 2 && !shares.contains_key("us-1"), || format!("never: {shares:?}"))
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn round_robin(world: &World) -> Outcome {
 /// Asks where a read is answered until it is content.
 pub(crate) async fn reads_come_from(world: &World, what: &str, wanted: &[&str]) -> Outcome {
     let ask = async || -> Result<Vec<String>, String> {
-        let shares = nodes_of(world, "app", 6).await.map_err(|error| error.to_string())?;
+        let shares = nodes_of(world, "app", 40).await.map_err(|error| error.to_string())?;
         Ok(shares.into_keys().collect())
     };
     eventually(what, ask, |nodes| nodes.as_ref().is_ok_and(|nodes| nodes == wanted)).await.map(drop)

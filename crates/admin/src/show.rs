@@ -41,5 +41,5 @@ pub(crate) const fn role(role: Option<NodeRole>) -> &'static str {
 /// The role of a pool's node, as last seen.
 pub(crate) fn role_of(pool: &SharedPool) -> &'static str {
     let view = pool.cluster.view();
-    role(view.nodes.get(usize::from(pool.node.id.node.0)).and_then(|node| node.role))
+    role(view.nodes().get(usize::from(pool.node.id.node.0)).and_then(|node| node.role))
 }

@@ -56,8 +56,8 @@ impl Cluster {
             })
         });
         let nodes = nodes.collect();
-        let view = ClusterView {
-            nodes: config
+        let view = ClusterView::new(
+            config
                 .nodes
                 .iter()
                 .map(|node| NodeView {
@@ -69,7 +69,7 @@ impl Cluster {
                     weight: node.weight,
                 })
                 .collect(),
-        };
+        );
         Self { id, config, nodes, view: ArcSwap::from_pointee(view), changes: watch::Sender::new(0) }
     }
 
@@ -82,10 +82,11 @@ impl Cluster {
     pub fn update(&self, node: NodeIndex, change: impl Fn(&mut NodeView)) {
         let mut changed = false;
         self.view.rcu(|old| {
-            let mut new = ClusterView::clone(old);
-            if let Some(view) = new.nodes.get_mut(usize::from(node.0)) {
-                change(view);
-            }
+            let new = old.with(|nodes| {
+                if let Some(view) = nodes.get_mut(usize::from(node.0)) {
+                    change(view);
+                }
+            });
             changed = new != **old;
             new
         });

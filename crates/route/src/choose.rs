@@ -1,9 +1,9 @@
 //! Which node of a cluster: from its last view, the settings and the load.
 
-use config::{Balance, NodeRole, ReadsOnPrimary, RouteSettings};
+use config::{Balance, ReadsOnPrimary, RouteSettings};
 
 use crate::decision::{Refusal, TargetRole};
-use crate::view::{ClusterView, NodeIndex, NodeView, Proximity};
+use crate::view::{ClusterView, NodeIndex, Reader};
 
 /// Why there is no node to choose. All may pass, so a caller may wait for the next view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,10 @@ impl NoNode {
     }
 }
 
+/// Of nodes that have the same load, one is chosen so many times in a row: what it has used a moment ago is warm, in
+/// the processor's caches too.
+const RUN: u32 = 16;
+
 /// Chooses a node of this role. `load` is the number of connections in use at a node; `turn` is the caller's own
 /// counter (one per core and pool), which breaks ties and is advanced. Allocates nothing.
 pub fn choose(
@@ -58,100 +62,52 @@ pub fn choose(
     turn: &mut u32,
 ) -> Result<NodeIndex, NoNode> {
     if role == TargetRole::Primary {
-        return primary(view);
+        return view.primary();
     }
-    let with_primary = match settings.reads_on_primary {
-        ReadsOnPrimary::Always => primary(view).ok(),
-        ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Never => None,
+    let readers = view.readers(settings.reads_on_primary == ReadsOnPrimary::Always);
+    let this_turn = *turn;
+    *turn = turn.wrapping_add(1);
+    let chosen = match settings.balance {
+        Balance::LeastConnections => least_loaded(readers, load, this_turn / RUN),
+        Balance::RoundRobin => by_weight(readers, this_turn),
+        Balance::Random => by_weight(readers, scatter(this_turn)),
     };
-    let readers = Readers { view, primary: with_primary };
-    let chosen = readers.nearest().and_then(|nearest| {
-        let this_turn = *turn;
-        *turn = turn.wrapping_add(1);
-        match settings.balance {
-            Balance::LeastConnections => readers.least_loaded(nearest, load, this_turn),
-            Balance::RoundRobin => readers.by_weight(nearest, this_turn),
-            Balance::Random => readers.by_weight(nearest, scatter(this_turn)),
-        }
-    });
     match (chosen, settings.reads_on_primary) {
         (Some(node), _) => Ok(node),
         (None, ReadsOnPrimary::Never) => Err(NoNode::NoReplica),
-        (None, ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => primary(view),
+        (None, ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => view.primary(),
     }
 }
 
-/// The one node that is up and the primary.
-fn primary(view: &ClusterView) -> Result<NodeIndex, NoNode> {
-    let mut primaries = nodes(view)
-        .filter(|(_, node)| node.up && node.role == Some(NodeRole::Primary))
-        .map(|(index, _)| index);
-    match (primaries.next(), primaries.next()) {
-        (Some(primary), None) => Ok(primary),
-        (Some(_), Some(_)) => Err(NoNode::Doubt),
-        (None, _) => Err(NoNode::NoPrimary),
-    }
-}
-
-fn nodes(view: &ClusterView) -> impl Iterator<Item = (NodeIndex, &NodeView)> {
-    (0u16..).map(NodeIndex).zip(&view.nodes)
-}
-
-/// The nodes that may read: replicas that are up and have a weight, and perhaps the primary.
-struct Readers<'a> {
-    view: &'a ClusterView,
-    primary: Option<NodeIndex>,
-}
-
-impl<'a> Readers<'a> {
-    fn all(&self) -> impl Iterator<Item = (NodeIndex, &'a NodeView)> {
-        let primary = self.primary;
-        nodes(self.view).filter(move |(index, node)| {
-            let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
-            node.up && reads && node.weight > 0
-        })
-    }
-
-    fn nearest(&self) -> Option<Proximity> {
-        self.all().map(|(_, node)| node.proximity).min()
-    }
-
-    fn at(&self, proximity: Proximity) -> impl Iterator<Item = (NodeIndex, &'a NodeView)> {
-        self.all().filter(move |(_, node)| node.proximity == proximity)
-    }
-
-    /// The fewest connections for its weight; of equals, another one each turn.
-    fn least_loaded(&self, at: Proximity, load: &dyn Fn(NodeIndex) -> u32, turn: u32) -> Option<NodeIndex> {
-        let count = u32::try_from(self.at(at).count()).ok().filter(|&count| count > 0)?;
-        let first = turn % count;
-        let mut best: Option<(NodeIndex, u64, u64, u32)> = None;
-        for (rank, (index, node)) in (0u32..).zip(self.at(at)) {
-            let load = u64::from(load(index));
-            let weight = u64::from(node.weight);
-            // How long after the node whose turn it is.
-            let after = (rank + count - first) % count;
-            let better = best.is_none_or(|(_, best_load, best_weight, best_after)| {
-                (load * best_weight, after) < (best_load * weight, best_after)
-            });
-            if better {
-                best = Some((index, load, weight, after));
-            }
+/// The fewest connections for its weight; of equals, the first at or after the one whose run it is.
+fn least_loaded(readers: &[Reader], load: &dyn Fn(NodeIndex) -> u32, run: u32) -> Option<NodeIndex> {
+    let first = match readers {
+        [] => return None,
+        [only] => return Some(only.node),
+        _ => usize::try_from(run).unwrap_or(0) % readers.len(),
+    };
+    let (before, from_first) = readers.split_at(first);
+    let mut best: Option<(NodeIndex, u64, u64)> = None;
+    for reader in from_first.iter().chain(before) {
+        let (load, weight) = (u64::from(load(reader.node)), u64::from(reader.weight));
+        if best.is_none_or(|(_, best_load, best_weight)| load * best_weight < best_load * weight) {
+            best = Some((reader.node, load, weight));
         }
-        best.map(|(index, ..)| index)
     }
+    best.map(|(node, ..)| node)
+}
 
-    /// The node on which `number` falls when each takes as many numbers as its weight.
-    fn by_weight(&self, at: Proximity, number: u32) -> Option<NodeIndex> {
-        let total: u64 = self.at(at).map(|(_, node)| u64::from(node.weight)).sum();
-        let mut left = u64::from(number).checked_rem(total)?;
-        for (index, node) in self.at(at) {
-            match left.checked_sub(u64::from(node.weight)) {
-                Some(rest) => left = rest,
-                None => return Some(index),
-            }
+/// The node on which `number` falls when each takes as many numbers as its weight.
+fn by_weight(readers: &[Reader], number: u32) -> Option<NodeIndex> {
+    let total: u64 = readers.iter().map(|reader| u64::from(reader.weight)).sum();
+    let mut left = u64::from(number).checked_rem(total)?;
+    for reader in readers {
+        match left.checked_sub(u64::from(reader.weight)) {
+            Some(rest) => left = rest,
+            None => return Some(reader.node),
         }
-        None
     }
+    None
 }
 
 /// Neighbouring numbers to far ones: the finalizer of MurmurHash3.
@@ -166,6 +122,8 @@ fn scatter(mut number: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::{NodeView, Proximity};
+    use config::NodeRole;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -182,7 +140,7 @@ mod tests {
             proximity,
             weight,
         });
-        ClusterView { nodes: nodes.collect() }
+        ClusterView::new(nodes.collect())
     }
 
     fn settings(balance: Balance, reads_on_primary: ReadsOnPrimary) -> RouteSettings {
@@ -257,8 +215,8 @@ mod tests {
             (R, true, Region, 1),
         ]);
         for balance in [Balance::LeastConnections, Balance::RoundRobin] {
-            let shares = shares(&view, &settings(balance, ReadsOnPrimary::IfNoReplica), &[], 100);
-            assert_eq!(shares, Ok(BTreeMap::from([(2, 50), (4, 50)])), "{balance:?}");
+            let shares = shares(&view, &settings(balance, ReadsOnPrimary::IfNoReplica), &[], 4 * RUN);
+            assert_eq!(shares, Ok(BTreeMap::from([(2, 2 * RUN), (4, 2 * RUN)])), "{balance:?}");
         }
         let random = shares(&view, &settings(Balance::Random, ReadsOnPrimary::Never), &[], 1000).unwrap();
         assert_eq!(random.keys().copied().collect::<Vec<_>>(), [2, 4]);
@@ -272,7 +230,10 @@ mod tests {
         let least = settings(Balance::LeastConnections, ReadsOnPrimary::Never);
         let three = view(&[(R, true, Zone, 1), (R, true, Zone, 1), (R, true, Zone, 1)]);
         assert_eq!(shares(&three, &least, &[3, 1, 2], 9), Ok(BTreeMap::from([(1, 9)])));
-        assert_eq!(shares(&three, &least, &[1, 1, 1], 9), Ok(BTreeMap::from([(0, 3), (1, 3), (2, 3)])));
+        assert_eq!(
+            shares(&three, &least, &[1, 1, 1], 3 * RUN),
+            Ok(BTreeMap::from([(0, RUN), (1, RUN), (2, RUN)]))
+        );
         let weighted = view(&[(R, true, Zone, 1), (R, true, Zone, 4), (R, true, Zone, 0)]);
         assert_eq!(shares(&weighted, &least, &[2, 7, 0], 5), Ok(BTreeMap::from([(1, 5)])));
         assert_eq!(shares(&weighted, &least, &[2, 9, 0], 5), Ok(BTreeMap::from([(0, 5)])));

@@ -2,6 +2,8 @@
 
 use config::{ClusterId, NodeRole};
 
+use crate::choose::NoNode;
+
 /// Index of a node in its cluster's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeIndex(pub u16);
@@ -15,11 +17,82 @@ pub struct NodeId {
     pub node: NodeIndex,
 }
 
-/// One cluster as last seen. Immutable; a change is a new view.
+/// One cluster as last seen. Immutable; a change is a new view. What a choice asks for is found out once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterView {
+    nodes: Vec<NodeView>,
+    primary: Result<NodeIndex, NoNode>,
+    readers: Vec<Reader>,
+    readers_and_primary: Vec<Reader>,
+}
+
+/// A node that reads may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reader {
+    pub(crate) node: NodeIndex,
+    pub(crate) weight: u32,
+}
+
+impl ClusterView {
+    /// A view of these nodes, in the order of the configuration.
+    pub fn new(nodes: Vec<NodeView>) -> Self {
+        let primary = primary(&nodes);
+        let readers = nearest(&nodes, None);
+        let readers_and_primary = nearest(&nodes, primary.ok());
+        Self { nodes, primary, readers, readers_and_primary }
+    }
+
+    /// The same with other nodes.
+    #[must_use]
+    pub fn with(&self, change: impl FnOnce(&mut [NodeView])) -> Self {
+        let mut nodes = self.nodes.clone();
+        change(&mut nodes);
+        Self::new(nodes)
+    }
+
     /// Nodes in the order of the configuration.
-    pub nodes: Vec<NodeView>,
+    pub fn nodes(&self) -> &[NodeView] {
+        &self.nodes
+    }
+
+    /// The one node that is up and the primary.
+    ///
+    /// # Errors
+    /// There is none, or several claim to be it.
+    pub fn primary(&self) -> Result<NodeIndex, NoNode> {
+        self.primary
+    }
+
+    /// The nearest nodes that are up, may read and have a weight.
+    pub(crate) fn readers(&self, and_primary: bool) -> &[Reader] {
+        if and_primary { &self.readers_and_primary } else { &self.readers }
+    }
+}
+
+fn numbered(nodes: &[NodeView]) -> impl Iterator<Item = (NodeIndex, &NodeView)> {
+    (0u16..).map(NodeIndex).zip(nodes)
+}
+
+fn primary(nodes: &[NodeView]) -> Result<NodeIndex, NoNode> {
+    let mut primaries = numbered(nodes)
+        .filter(|(_, node)| node.up && node.role == Some(NodeRole::Primary))
+        .map(|(index, _)| index);
+    match (primaries.next(), primaries.next()) {
+        (Some(primary), None) => Ok(primary),
+        (Some(_), Some(_)) => Err(NoNode::Doubt),
+        (None, _) => Err(NoNode::NoPrimary),
+    }
+}
+
+/// The nearest replicas that are up and have a weight; `primary` counts as one of them.
+fn nearest(nodes: &[NodeView], primary: Option<NodeIndex>) -> Vec<Reader> {
+    let reads = |(index, node): &(NodeIndex, &NodeView)| {
+        let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
+        node.up && reads && node.weight > 0
+    };
+    let nearest = numbered(nodes).filter(reads).map(|(_, node)| node.proximity).min();
+    let there = numbered(nodes).filter(reads).filter(|(_, node)| Some(node.proximity) == nearest);
+    there.map(|(node, view)| Reader { node, weight: view.weight }).collect()
 }
 
 /// One node as last seen.

@@ -66,10 +66,11 @@ impl Session {
         let chosen = if avoid.is_empty() {
             route::choose(&view, target.role, settings, &load, &mut turn)
         } else {
-            let mut without = route::view::ClusterView::clone(&view);
-            for node in avoid {
-                without.nodes[usize::from(node.0)].up = false;
-            }
+            let without = view.with(|nodes| {
+                for node in avoid {
+                    nodes[usize::from(node.0)].up = false;
+                }
+            });
             route::choose(&without, target.role, settings, &load, &mut turn)
         };
         self.group.turn.set(turn);
@@ -297,7 +298,9 @@ enum Refused {
 /// Whether the role of every node that is up is known: then waiting for the first probe is no use.
 fn known(cluster: &backend::Cluster) -> bool {
     let view = cluster.view();
-    view.nodes.iter().all(|node| !node.up || matches!(node.role, Some(NodeRole::Primary | NodeRole::Replica)))
+    view.nodes()
+        .iter()
+        .all(|node| !node.up || matches!(node.role, Some(NodeRole::Primary | NodeRole::Replica)))
 }
 
 fn canceled() -> ErrorReport {

@@ -134,7 +134,7 @@ fn counters(snapshot: &Snapshot) -> Vec<Family> {
 fn nodes(snapshot: &Snapshot) -> Vec<Family> {
     let (mut up, mut roles, mut budgets, mut open) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for cluster in snapshot.directory.clusters() {
-        for (node, seen) in cluster.nodes.iter().zip(&cluster.view().nodes) {
+        for (node, seen) in cluster.nodes.iter().zip(cluster.view().nodes()) {
             let labels = vec![("cluster", cluster.config.name.clone()), ("node", node.name.clone())];
             roles.push((with(&labels, "role", role(seen.role)), 1.0));
             up.push((labels.clone(), flag(seen.up)));

@@ -26,7 +26,7 @@ pub(crate) fn nodes(snapshot: &Snapshot) -> Vec<Row> {
     let mut rows = Vec::new();
     for cluster in snapshot.directory.clusters() {
         let view = cluster.view();
-        for ((node, config), seen) in cluster.nodes.iter().zip(&cluster.config.nodes).zip(&view.nodes) {
+        for ((node, config), seen) in cluster.nodes.iter().zip(&cluster.config.nodes).zip(view.nodes()) {
             rows.push(vec![
                 cluster.config.name.clone().into(),
                 node.name.clone().into(),

@@ -152,7 +152,7 @@ impl Watcher {
     /// Changes the node's place in the view, and logs what is new of it.
     fn publish(&self, change: impl Fn(&mut NodeView)) {
         let index = self.node.id.node;
-        let at = |view: &ClusterView| view.nodes.get(usize::from(index.0)).cloned();
+        let at = |view: &ClusterView| view.nodes().get(usize::from(index.0)).cloned();
         let before = at(&self.cluster.view());
         self.cluster.update(index, change);
         let after = at(&self.cluster.view());
@@ -205,7 +205,7 @@ impl State {
 
 /// Whether exactly one node is the primary and up.
 fn is_settled(view: &ClusterView) -> bool {
-    let primaries = view.nodes.iter().filter(|node| node.up && node.role == Some(NodeRole::Primary));
+    let primaries = view.nodes().iter().filter(|node| node.up && node.role == Some(NodeRole::Primary));
     primaries.count() == 1
 }
 

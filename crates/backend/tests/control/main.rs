@@ -59,7 +59,7 @@ impl Watched {
     }
 
     fn nodes(&self) -> Vec<NodeView> {
-        self.cluster().view().nodes.clone()
+        self.cluster().view().nodes().to_vec()
     }
 
     /// Waits until the view is such.
@@ -74,11 +74,11 @@ impl Watched {
     }
 
     async fn until_down(&self, node: usize) {
-        self.until("down", |view| !view.nodes[node].up && view.nodes[node].why_down.is_some()).await;
+        self.until("down", |view| !view.nodes()[node].up && view.nodes()[node].why_down.is_some()).await;
     }
 
     async fn until_up(&self, node: usize) {
-        self.until("up", |view| view.nodes[node].up && view.nodes[node].why_down.is_none()).await;
+        self.until("up", |view| view.nodes()[node].up && view.nodes()[node].why_down.is_none()).await;
     }
 
     /// Asks node 0 until it gives this answer.
@@ -112,16 +112,16 @@ async fn roles_are_found_and_an_outage_and_a_promotion_are_seen() {
     watched.servers.stop(0, Mode::Fast).unwrap();
     watched.until_down(0).await;
     watched.servers.promote(1).unwrap();
-    watched.until("promoted", |view| view.nodes[1].role == Some(Primary)).await;
+    watched.until("promoted", |view| view.nodes()[1].role == Some(Primary)).await;
     watched.servers.follow(0, 1).unwrap();
-    watched.until("a replica", |view| view.nodes[0].role == Some(Replica) && view.nodes[0].up).await;
+    watched.until("a replica", |view| view.nodes()[0].role == Some(Replica) && view.nodes()[0].up).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspicion_is_looked_into_at_once_and_a_hanging_server_is_down() {
     let rarely = "health: {interval: 1h, timeout: 2s, failures: 1}";
     let watched = Watched::new(servers(0).start().unwrap(), CONTROL, &[], rarely).await;
-    watched.until("found", |view| view.nodes[0].up && view.nodes[0].role == Some(Primary)).await;
+    watched.until("found", |view| view.nodes()[0].up && view.nodes()[0].role == Some(Primary)).await;
     watched.servers.pause(0).unwrap();
     // Without it nobody would look for an hour.
     watched.cluster().nodes[0].suspicion.notify_one();
@@ -154,7 +154,7 @@ async fn one_connection_is_kept_replaced_when_lost_and_closed_at_the_end() {
     while servers.psql(0, "postgres", CONNECTIONS).unwrap() != "0" {
         assert!(std::time::Instant::now() < end, "a control connection was left open");
     }
-    assert_eq!(directory.clusters()[0].view().nodes[0].role, Some(Primary), "what was found stays");
+    assert_eq!(directory.clusters()[0].view().nodes()[0].role, Some(Primary), "what was found stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +188,7 @@ async fn a_standby_is_no_primary_and_a_configured_replica_becomes_none() {
         let watched = Watched::new(servers, CONTROL, &swapped, HEALTH).await;
         Arc::clone(&watched.directory)
     };
-    let roles: Vec<_> = directory.clusters()[0].view().nodes.iter().map(|node| node.role).collect();
+    let roles: Vec<_> = directory.clusters()[0].view().nodes().iter().map(|node| node.role).collect();
     assert_eq!(roles, [Some(Replica), Some(Replica)]);
 }
 
