@@ -24,5 +24,5 @@ pub use local::{LocalPool, Queued, Waiter};
 pub use server::{Idle, Server};
 pub use settings::{Parameters, Setting, Settings};
 pub use shared::{Group, Placement, SharedPool};
-pub use statement::{Statement, Statements};
+pub use statement::{PrepareText, Statement, Statements};
 pub use stats::{PoolName, PoolStats, StatsSum};

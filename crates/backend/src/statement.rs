@@ -62,6 +62,20 @@ pub struct Statement {
     pub sql: Box<[u8]>,
     /// The parameter types of Parse: four bytes each, network order.
     pub types: Box<[u8]>,
+    /// SQL's PREPARE made it: `sql` is that command, with `server_name` as the name. Where the name begins there, and
+    /// the statement that is prepared.
+    by_prepare: Option<(usize, usize)>,
+}
+
+/// A text of SQL's PREPARE without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrepareText<'a> {
+    /// What comes before the name.
+    pub before: &'a [u8],
+    /// What comes behind it.
+    pub behind: &'a [u8],
+    /// Where in `behind` the statement begins that is prepared.
+    pub query: usize,
 }
 
 /// Text, types, and what it is read by.
@@ -71,6 +85,19 @@ impl Statement {
     /// The parameter types of Parse.
     pub fn type_oids(&self) -> impl Iterator<Item = u32> + '_ {
         self.types.chunks_exact(4).map(|oid| u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]]))
+    }
+
+    /// What runs when it is executed.
+    pub fn query(&self) -> &[u8] {
+        let at = self.by_prepare.map_or(0, |(_, query)| query);
+        self.sql.get(at..).unwrap_or_default()
+    }
+
+    /// The text of the PREPARE that made it, if one did.
+    pub fn prepare_text(&self) -> Option<PrepareText<'_>> {
+        let (name, query) = self.by_prepare?;
+        let end = name + self.server_name.len();
+        Some(PrepareText { before: self.sql.get(..name)?, behind: self.sql.get(end..)?, query: query - end })
     }
 }
 
@@ -109,7 +136,17 @@ pub struct Statements {
 impl Statements {
     /// The statement of this text and these types, read by these settings.
     pub fn intern(&self, sql: &[u8], types: &[u8], reading: &Settings) -> Arc<Statement> {
-        let content: Content = (sql.into(), types.into(), reading.clone());
+        self.known_or((sql.into(), types.into(), reading.clone()), || self.alone(sql, types))
+    }
+
+    /// The statement that this PREPARE makes, read by these settings, whatever name a session gives it.
+    pub fn intern_prepare(&self, text: PrepareText<'_>, reading: &Settings) -> Arc<Statement> {
+        // No text of a Parse has a NUL.
+        let content = [text.before, b"\0", text.behind].concat().into();
+        self.known_or((content, Box::default(), reading.clone()), || self.alone_prepare(text))
+    }
+
+    fn known_or(&self, content: Content, new: impl FnOnce() -> Arc<Statement>) -> Arc<Statement> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(statement) = known.get(&content).and_then(Weak::upgrade) {
             return statement;
@@ -117,16 +154,29 @@ impl Statements {
         if known.len() % 1024 == 1023 {
             known.retain(|_, statement| statement.strong_count() > 0);
         }
-        let statement = self.alone(sql, types);
+        let statement = new();
         known.insert(content, Arc::downgrade(&statement));
         statement
     }
 
     /// A statement that nobody else has: it isn't known what it is read by.
     pub fn alone(&self, sql: &[u8], types: &[u8]) -> Arc<Statement> {
+        let (id, server_name) = self.next_name();
+        Arc::new(Statement { id, server_name, sql: sql.into(), types: types.into(), by_prepare: None })
+    }
+
+    /// As `alone`, of a PREPARE.
+    pub fn alone_prepare(&self, text: PrepareText<'_>) -> Arc<Statement> {
+        let (id, server_name) = self.next_name();
+        let sql = [text.before, server_name.as_bytes(), text.behind].concat().into();
+        let name = text.before.len();
+        let by_prepare = Some((name, name + server_name.len() + text.query));
+        Arc::new(Statement { id, server_name, sql, types: Box::default(), by_prepare })
+    }
+
+    fn next_name(&self) -> (u64, Box<str>) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let server_name = format!("pgweir_{id}").into();
-        Arc::new(Statement { id, server_name, sql: sql.into(), types: types.into() })
+        (id, format!("pgweir_{id}").into())
     }
 }
 
@@ -188,9 +238,17 @@ impl PreparedSet {
         self.places.insert(id, Place { used: self.turn, standing });
     }
 
-    /// The server has prepared it.
+    /// It is taken for granted: the client itself asks for it, and is told if that fails.
+    pub fn assume(&mut self, id: u64) {
+        self.turn += 1;
+        self.places.insert(id, Place { used: self.turn, standing: Standing::Confirmed });
+    }
+
+    /// The server has prepared it. What was sent behind that may leave it in doubt since.
     pub fn confirm(&mut self, id: u64) {
-        if let Some(place) = self.places.get_mut(&id) {
+        if let Some(place) = self.places.get_mut(&id)
+            && place.standing != Standing::Doubtful
+        {
             place.standing = Standing::Confirmed;
         }
     }
@@ -288,6 +346,19 @@ mod tests {
         assert_ne!(all.alone(b"SELECT 1", b"").id, all.alone(b"SELECT 1", b"").id);
         drop(a);
         assert_eq!(all.intern(b"SELECT 2", b"", &none).id, 5);
+    }
+
+    #[test]
+    fn a_prepare_is_the_same_whatever_its_name() {
+        let all = Statements::default();
+        let none = Settings::default();
+        let text = PrepareText { before: b"prepare ", behind: b"(int) as select $1", query: 9 };
+        let made = all.intern_prepare(text, &none);
+        assert!(Arc::ptr_eq(&made, &all.intern_prepare(text, &none)));
+        assert_eq!(*made.sql, *b"prepare pgweir_0(int) as select $1");
+        assert_eq!((made.query(), made.prepare_text()), (&b"select $1"[..], Some(text)));
+        assert_ne!(made.id, all.intern(&made.sql, b"", &none).id);
+        assert_ne!(made.id, all.alone_prepare(text).id);
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(crate) fn keyed(mut statement: Statement, equalities: Vec<KeyEquality>) -> S
 
 pub(crate) fn facts(statements: Vec<Statement>) -> Facts {
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
-    Facts { statements, hint: Hint::default(), access }
+    Facts { statements, hint: Hint::default(), access, names_prepared: false }
 }
 
 /// Parameters in text format, of types left to the server.

@@ -55,6 +55,11 @@ impl Book {
             _ => server.unsynced = true,
         }
         match head.tag {
+            tag::QUERY if let Some(Planned::Names(facts)) = work.planned.front() => {
+                let facts = std::sync::Arc::clone(facts);
+                work.planned.pop_front();
+                self.admit_names(at, work, server, head, &facts)?;
+            }
             tag::QUERY | tag::FUNCTION_CALL => self.admit_query(at, work, server, head),
             tag::PARSE => self.admit_parse(at, work, server, head)?,
             tag::BIND => self.admit_bind(at, work, server, head)?,
@@ -358,7 +363,7 @@ impl Book {
     }
 
     /// Takes a pin for a session that will need one; an error if its pool has no more.
-    fn allow_pin(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
+    pub(crate) fn allow_pin(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
         let Some(reason) = Self::pins(facts) else { return Ok(()) };
         if self.pinned_to.is_some() || self.mode == config::PoolMode::Session {
             return Ok(());
@@ -390,7 +395,7 @@ fn admit_in_copy(work: &mut Work, server: &mut Server, head: Head) {
     pass(work, head);
 }
 
-fn follow_transaction(facts: &Facts, in_transaction: &mut bool) {
+pub(crate) fn follow_transaction(facts: &Facts, in_transaction: &mut bool) {
     for statement in &facts.statements {
         match statement.kind {
             Kind::Begin(_) | Kind::EndAndChain => *in_transaction = true,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend::{CorePools, Lease, Settings, Statement};
+use backend::{CorePools, Lease, PrepareText, Settings, Statement};
 use sql::facts::Facts;
 use sql::{Analyzer, LexSettings};
 use tokio::sync::oneshot;
@@ -143,29 +143,63 @@ impl Core {
             return Rc::clone(text);
         }
         let statement = self.pools.statements.intern(sql, types, reading);
+        let text = self.text_of(statement, Some(reading), lex);
+        self.keep_text(hash, &text);
+        text
+    }
+
+    /// The one `Text` of this core for what a PREPARE makes, read by these settings.
+    pub(crate) fn text_prepared(
+        &self,
+        prepare: PrepareText<'_>,
+        reading: &Rc<Settings>,
+        lex: LexSettings,
+    ) -> Rc<Text> {
+        let hash =
+            self.hasher.hash_one((prepare.before, prepare.behind, Rc::as_ptr(reading).addr(), prepare.query));
+        if let Some(text) = self.texts.borrow().get(&hash)
+            && text.reading.as_ref().is_some_and(|known| Rc::ptr_eq(known, reading))
+            && text.statement.prepare_text() == Some(prepare)
+        {
+            return Rc::clone(text);
+        }
+        let statement = self.pools.statements.intern_prepare(prepare, reading);
+        let text = self.text_of(statement, Some(reading), lex);
+        self.keep_text(hash, &text);
+        text
+    }
+
+    /// A statement with what is known of what it runs.
+    pub(crate) fn text_of(
+        &self,
+        statement: Arc<Statement>,
+        reading: Option<&Rc<Settings>>,
+        lex: LexSettings,
+    ) -> Rc<Text> {
         let mut analyzer = self.analyzer.borrow_mut();
-        let analysis = analyzer.analyze(sql, lex);
-        let text = Rc::new(Text {
-            statement,
-            facts: Arc::clone(analysis.facts),
-            literals: analysis.literals.into(),
-            reading: Some(Rc::clone(reading)),
-        });
+        let analysis = analyzer.analyze(statement.query(), lex);
+        let (facts, literals) = (Arc::clone(analysis.facts), analysis.literals.into());
+        Rc::new(Text { statement, facts, literals, reading: reading.cloned() })
+    }
+
+    fn keep_text(&self, hash: u64, text: &Rc<Text>) {
         let mut texts = self.texts.borrow_mut();
         if texts.len() >= self.texts_bound.get() {
             texts.retain(|_, text| Rc::strong_count(text) > 1);
             // In proportion to what is in use: the next look at all of them is as many texts away.
             self.texts_bound.set(TEXTS.max(texts.len() * 2));
         }
-        texts.insert(hash, Rc::clone(&text));
-        text
+        texts.insert(hash, Rc::clone(text));
     }
 
     /// The same text for one session alone, which doesn't know what it is read by.
     pub(crate) fn text_alone(&self, text: &Text) -> Rc<Text> {
+        let statements = &self.pools.statements;
         let Statement { sql, types, .. } = &*text.statement;
+        let prepare = text.statement.prepare_text();
         Rc::new(Text {
-            statement: self.pools.statements.alone(sql, types),
+            statement: prepare
+                .map_or_else(|| statements.alone(sql, types), |text| statements.alone_prepare(text)),
             facts: Arc::clone(&text.facts),
             literals: text.literals.clone(),
             reading: None,

@@ -11,6 +11,8 @@ use backend::Settings;
 use sql::facts::{Facts, Literal};
 use wire::ErrorReport;
 
+use crate::names::Names;
+
 /// A statement's text with what is known of it, as one core keeps it.
 #[derive(Debug)]
 pub(crate) struct Text {
@@ -67,6 +69,11 @@ pub(crate) enum Expect {
     Provoked(Box<ErrorReport>),
     /// A Query that must fail, likewise.
     ProvokedQuery(Box<ErrorReport>),
+    /// What is answered next was sent with names of the server's.
+    Names(Box<Names>),
+    /// A PREPARE of our own as Parse, Bind, Execute and Close of its portal: all of it is kept from the client. An error
+    /// of it is the client's, and what was sent behind it is skipped.
+    OwnPrepare(Rc<Text>),
     /// A Flush of our own: nothing answers it.
     OwnFlush,
 }
@@ -93,8 +100,7 @@ impl Expectations {
 
     /// Whether a statement is to be prepared on the server under its own name.
     pub(crate) fn prepare(&self, id: u64) -> bool {
-        let prepares =
-            |e: &Expect| matches!(e, Expect::Parse { text, unnamed: false, .. } if text.statement.id == id);
+        let prepares = |e: &Expect| matches!(e, Expect::Parse { text, unnamed: false, .. } | Expect::OwnPrepare(text) if text.statement.id == id);
         self.0.iter().any(prepares)
     }
 
@@ -104,6 +110,7 @@ impl Expectations {
             Expect::Parse { name: Some(given), .. } | Expect::AnswerParse { name: given, .. } => {
                 **given == *name
             }
+            Expect::Names(names) => names.gives(name),
             _ => false,
         })
     }
@@ -140,6 +147,7 @@ impl Expectations {
                     | Expect::AnswerQuery(_)
                     | Expect::AnswerParse { .. }
                     | Expect::AnswerClose { .. }
+                    | Expect::Names(_)
                     | Expect::OwnFlush
             )
         )
@@ -184,6 +192,16 @@ impl Expectations {
     /// A Flush was sent behind all that is due.
     pub(crate) fn ends_with_flush(&self) -> bool {
         matches!(self.0.back(), Some(Expect::OwnFlush))
+    }
+
+    /// A Sync of our own is next.
+    pub(crate) fn ends_own_segment(&self) -> bool {
+        matches!(self.0.front(), Some(Expect::OwnSync))
+    }
+
+    /// A Sync of our own was sent behind all that is due.
+    pub(crate) fn ends_with_sync(&self) -> bool {
+        matches!(self.0.back(), Some(Expect::OwnSync))
     }
 
     /// The deferred BEGIN was sent and is not answered.

@@ -27,7 +27,7 @@ const STATEMENT_KEPT: usize = 200;
 pub(crate) struct Verdict {
     decision: Option<Decision>,
     /// A BEGIN came earlier in the same pipeline.
-    begin: Option<sql::facts::Begin>,
+    pub(crate) begin: Option<sql::facts::Begin>,
     /// Messages that concern statements that pgweir answers itself, and others.
     own: u32,
     others: u32,
@@ -137,7 +137,7 @@ impl Book {
     }
 
     /// The routing of a statement sent now.
-    fn routing_now(
+    pub(crate) fn routing_now(
         &self,
         map: &DatabaseMap,
         bound: Option<Target>,
@@ -175,6 +175,10 @@ impl Book {
                 let analysis = analyzer.analyze(sql, self.lex);
                 let facts = Arc::clone(analysis.facts);
                 self.refuse_block(&facts)?;
+                if facts.names_prepared {
+                    drop(analyzer);
+                    return self.consider_names(core, map, work, (at, head), &facts, bound, verdict);
+                }
                 if own::is_own(&facts) {
                     verdict.own += 1;
                 } else {
@@ -210,7 +214,7 @@ impl Book {
                     let routing = self.routing_now(map, bound, verdict.begin);
                     let decision = route::describe(map, &routing, &text.request(self.lex, None));
                     let decision = self.learned(core, &text.facts, decision, false);
-                    self.remember(&text.statement.sql, &decision, bound);
+                    self.remember(text.statement.query(), &decision, bound);
                     verdict.add(map, decision);
                 }
                 let name = parse.name.into();
@@ -270,7 +274,7 @@ impl Book {
         let routing = self.routing_now(map, bound, verdict.begin);
         let decision = route::decide(map, &routing, &text.request(self.lex, values));
         let decision = self.learned(core, &text.facts, decision, true);
-        self.remember(&text.statement.sql, &decision, bound);
+        self.remember(text.statement.query(), &decision, bound);
         if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
             verdict.begin = Some(begin);
         }
@@ -302,7 +306,13 @@ impl Book {
     /// What a replica refused once goes to the primary.
     /// While a request is planned again that a replica refused, the first of its texts that is run (`runs`; the others
     /// are only prepared) is the one that it refused: had it answered that one, nothing could be run again.
-    fn learned(&mut self, core: &Core, facts: &Arc<Facts>, decision: Decision, runs: bool) -> Decision {
+    pub(crate) fn learned(
+        &mut self,
+        core: &Core,
+        facts: &Arc<Facts>,
+        decision: Decision,
+        runs: bool,
+    ) -> Decision {
         let learning = runs && std::mem::take(&mut self.learning);
         match decision {
             Decision::Go { target, reason: Reason { role: RoleReason::Reads, shard }, would }
@@ -319,7 +329,7 @@ impl Book {
     }
 
     /// Keeps what was decided, for `SHOW pgweir.route`.
-    fn remember(&mut self, sql: &[u8], decision: &Decision, bound: Option<Target>) {
+    pub(crate) fn remember(&mut self, sql: &[u8], decision: &Decision, bound: Option<Target>) {
         let Decision::Go { target, reason, would } = decision else { return };
         let statement = &sql[..sql.len().min(STATEMENT_KEPT)];
         match &mut self.last {
@@ -369,7 +379,7 @@ impl Book {
 }
 
 impl Verdict {
-    fn add(&mut self, map: &DatabaseMap, decision: Decision) {
+    pub(crate) fn add(&mut self, map: &DatabaseMap, decision: Decision) {
         self.others += 1;
         self.decision = Some(match self.decision.take() {
             None => decision,
@@ -386,14 +396,14 @@ impl Verdict {
 }
 
 impl Text {
-    fn request<'a>(
+    pub(crate) fn request<'a>(
         &'a self,
         lex: sql::LexSettings,
         parameters: Option<&'a dyn Parameters>,
     ) -> RouteRequest<'a> {
         RouteRequest {
             facts: &self.facts,
-            sql: &self.statement.sql,
+            sql: self.statement.query(),
             literals: &self.literals,
             parameters,
             lex,

@@ -11,7 +11,7 @@
 use std::rc::Rc;
 
 use backend::statement::{self, Presence};
-use backend::{Parameters, Server, Settings};
+use backend::{Parameters, PrepareText, Server, Settings};
 use sql::facts::{Effect, Facts, Kind, PinReason, Statement};
 use wire::frontend::Target as Named;
 use wire::{ErrorReport, SqlState, encode};
@@ -47,6 +47,12 @@ impl Book {
         core.text(sql, types, self.read_by(core), lex)
     }
 
+    /// What a PREPARE makes, as it is read now.
+    pub(crate) fn read_prepare(&mut self, core: &Core, prepare: PrepareText<'_>) -> Rc<Text> {
+        let lex = self.lex;
+        core.text_prepared(prepare, self.read_by(core), lex)
+    }
+
     /// The text that a name stands for, as it is read now.
     #[inline]
     pub(crate) fn text_read_now(&mut self, core: &Core, work: &Work, name: &[u8]) -> Option<Rc<Text>> {
@@ -72,6 +78,9 @@ impl Book {
         if text.reading.as_ref().is_some_and(|reading| Rc::ptr_eq(reading, by)) {
             return text;
         }
+        if let Some(prepare) = text.statement.prepare_text() {
+            return self.read_prepare(core, prepare);
+        }
         self.read(core, &text.statement.sql, &text.statement.types)
     }
 
@@ -87,7 +96,7 @@ impl Book {
 
     /// Whether it isn't known what a text is read by that is sent now.
     #[inline]
-    fn reads_unsurely(&self, work: &Work) -> bool {
+    pub(crate) fn reads_unsurely(&self, work: &Work) -> bool {
         if work.effects.is_empty() && self.open_entries.is_none() {
             return false;
         }
@@ -110,9 +119,7 @@ impl Book {
         if self.names.len() < MAX_NAMES {
             return Ok(());
         }
-        let message = format!("a client may have at most {MAX_NAMES} prepared statements");
-        let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
-        Err(report.with_hint("Close statements that are not needed any more."))
+        Err(too_many_names())
     }
 
     /// Whether a text is DEALLOCATE of a statement that pgweir keeps for the session.
@@ -195,9 +202,13 @@ pub(crate) fn need(
             if presence == Presence::Doubtful {
                 close(work, id)?;
             }
-            write_parse(work, text.statement.server_name.as_bytes(), &text)?;
             server.prepared.ask(id, segment);
-            work.expects.push(Expect::Parse { text, name, unnamed: false, was: None });
+            if text.statement.prepare_text().is_some() {
+                write_prepare(work, server, text)?;
+            } else {
+                write_parse(work, text.statement.server_name.as_bytes(), &text)?;
+                work.expects.push(Expect::Parse { text, name, unnamed: false, was: None });
+            }
         }
     }
     while let Some(oldest) = server.prepared.evict(server.handle.pool.settings.max_prepared_statements) {
@@ -222,7 +233,7 @@ pub(crate) fn doubt_deallocated(server: &mut Server, facts: &Facts) {
 }
 
 /// Closes a statement on the server; it need not be there.
-fn close(work: &mut Work, id: u64) -> Result<(), ErrorReport> {
+pub(crate) fn close(work: &mut Work, id: u64) -> Result<(), ErrorReport> {
     let name = format!("pgweir_{id}");
     encode::close(work.up.inject(), Named::Statement, name.as_bytes()).map_err(ErrorReport::from)?;
     work.expects.push(Expect::OwnClose(id));
@@ -239,9 +250,32 @@ pub(crate) fn need_unnamed(work: &mut Work, server: &mut Server, text: Rc<Text>)
     Ok(())
 }
 
+/// The portal that a PREPARE of our own runs in: the client's unnamed one stays.
+const PORTAL: &[u8] = b"pgweir";
+
+/// Sends the PREPARE of a text that SQL has prepared.
+#[cold]
+fn write_prepare(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result<(), ErrorReport> {
+    let out = work.up.inject();
+    encode::parse(out, b"", &text.statement.sql, &[])?;
+    encode::bind(out, PORTAL, b"", &[])?;
+    encode::execute(out, PORTAL, 0)?;
+    encode::close(out, Named::Portal, PORTAL)?;
+    server.unnamed = None;
+    work.expects.push(Expect::OwnPrepare(text));
+    Ok(())
+}
+
 fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
     let types: Vec<u32> = text.statement.type_oids().collect();
     encode::parse(work.up.inject(), name, &text.statement.sql, &types).map_err(ErrorReport::from)
+}
+
+/// A client has as many statements as it may.
+pub(crate) fn too_many_names() -> ErrorReport {
+    let message = format!("a client may have at most {MAX_NAMES} prepared statements");
+    let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
+    report.with_hint("Close statements that are not needed any more.")
 }
 
 pub(crate) fn no_statement(name: &[u8]) -> ErrorReport {

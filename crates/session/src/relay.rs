@@ -62,6 +62,7 @@ impl Session {
     fn sync_begin(&mut self, work: &mut Work) {
         if let Some(held) = &mut self.held
             && work.expects.begin_is_first()
+            && !work.expects.ends_with_sync()
         {
             encode::sync(work.up.inject());
             work.expects.push(Expect::OwnSync);
@@ -378,6 +379,7 @@ impl Session {
         let plain = work.planned.iter().all(|planned| match planned {
             Planned::Query(facts) => is_plain(facts),
             Planned::Parse { text, .. } => is_plain(&text.facts),
+            Planned::Names(_) => false,
         });
         if !same || !plain {
             work.planned.clear();
@@ -451,7 +453,9 @@ impl Session {
             held.in_transaction || (held.lease.status != TransactionStatus::Idle && held.lease.owed == 0);
         let status = if open { TransactionStatus::Failed } else { AFTER_LOSS };
         // Names that were being given when it was lost are free again.
-        let unanswered_messages = std::iter::from_fn(|| work.expects.pop()).collect();
+        let begun = work.names.take().map(Expect::Names);
+        let unanswered_messages =
+            begun.into_iter().chain(std::iter::from_fn(|| work.expects.pop())).collect();
         self.book.undo(work, &mut held.lease, unanswered_messages);
         drop(held);
         work.down.drop_pending();

@@ -87,13 +87,15 @@ impl Book {
             tag::READY_FOR_QUERY => return self.hear_ready(core, work, server, total),
             tag::PARAMETER_STATUS => return self.hear_parameter(core, work, server, total).map(|()| false),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
-                if matches!(work.expects.front(), Some(Expect::OwnQuery | Expect::OwnBegin))
-                    || matches!(work.retry, Retry::Wanted { .. })
+                if matches!(
+                    work.expects.front(),
+                    Some(Expect::OwnQuery | Expect::OwnBegin | Expect::OwnPrepare(_))
+                ) || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
                 } else {
                     commit_to_answer(work);
-                    pass_message(work, total);
+                    self.pass_words(work, total);
                 }
                 return Ok(false);
             }
@@ -112,6 +114,15 @@ impl Book {
             (tag::COMMAND_COMPLETE, Some(Expect::OwnBegin)) => {
                 // What follows it in its segment happens inside.
                 server.status = TransactionStatus::InTransaction;
+                work.expects.pop();
+                false
+            }
+            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_))) => false,
+            (tag::COMMAND_COMPLETE, Some(Expect::OwnPrepare(text))) => {
+                server.prepared.confirm(text.statement.id);
+                false
+            }
+            (tag::CLOSE_COMPLETE, Some(Expect::OwnPrepare(_))) => {
                 work.expects.pop();
                 false
             }
@@ -157,6 +168,9 @@ impl Book {
             ) => {
                 commit_to_answer(work);
                 end_copy(work, server);
+                if let Some(names) = &mut work.names {
+                    names.done += 1;
+                }
                 true
             }
             (tag::ROW_DESCRIPTION, Some(Expect::Query)) => true,
@@ -198,6 +212,7 @@ impl Book {
                 Some(Expect::AnswerClose { tag: Some(tag), .. }) => {
                     encode::command_complete(work.down.inject(), tag);
                 }
+                Some(Expect::Names(names)) => work.names = Some(names),
                 Some(Expect::OwnFlush) => {}
                 _ => {}
             }
@@ -215,6 +230,7 @@ impl Book {
         let body = frame::body(&work.down.pending()[..total]);
         let status = ReadyForQuery::parse(body).map_err(|_| Broken::Protocol("ReadyForQuery"))?.status;
         let was = std::mem::replace(&mut server.status, status);
+        work.names = None;
         end_copy(work, server);
         server.owed = server.owed.checked_sub(1).ok_or(Broken::Protocol("a ReadyForQuery too many"))?;
         match work.expects.pop() {
@@ -306,7 +322,6 @@ impl Book {
         }
         let extended = work.expects.extended_is_next();
         self.begin_refused |= matches!(work.expects.front(), Some(Expect::OwnBegin));
-        let renamed = whole && matches!(work.expects.front(), Some(Expect::Bind));
         let parse_failed = matches!(work.expects.front(), Some(Expect::Parse { .. }));
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),
@@ -324,23 +339,25 @@ impl Book {
             Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
             Some(_) => {
                 commit_to_answer(work);
-                match renamed.then(|| self.with_own_names(&work.down.pending()[..total])).flatten() {
-                    Some(error) => {
-                        drop_message(work, total);
-                        work.down.inject().extend_from_slice(&error);
-                    }
-                    None => pass_message(work, total),
-                }
+                self.pass_words(work, total);
             }
+        }
+        if let Some(names) = work.names.take() {
+            self.undo_names(work, server, *names);
         }
         // In the extended protocol the server skips all up to Sync; what it skips hasn't happened.
         let mut skipped = Vec::new();
+        let mut skipped_query = false;
         while extended && let Some(expect) = work.expects.pop_skipped() {
             if matches!(expect, Expect::Query | Expect::ProvokedQuery(_)) {
                 server.owed -= 1;
                 work.ready_sent = work.ready_sent.wrapping_sub(1);
             }
+            skipped_query |= matches!(expect, Expect::Query | Expect::ProvokedQuery(_));
             skipped.push(expect);
+        }
+        if skipped_query && work.expects.ends_own_segment() {
+            work.expects.replace_front(Expect::Sync); // it ends what the client's Query would have ended
         }
         // The Parse of an unnamed statement drops the former one even if it fails.
         if parse_failed && let Some(Expect::Parse { was, .. }) = skipped.first_mut() {
@@ -352,16 +369,17 @@ impl Book {
         Ok(())
     }
 
-    /// An error of the server that names a prepared statement by the name that it has there, with the client's name.
-    fn with_own_names(&self, error: &[u8]) -> Option<Vec<u8>> {
-        const PREFIX: &[u8] = b"\"pgweir_";
-        let at = error.windows(PREFIX.len()).position(|text| text == PREFIX)? + 1;
-        let end = at + error[at..].iter().position(|byte| *byte == b'"')?;
-        let of_server = |text: &Rc<Text>| text.statement.server_name.as_bytes() == &error[at..end];
-        let name = self.names.iter().find(|(_, text)| of_server(text)).map(|(name, _)| name)?;
-        let body = [frame::body(&error[..at]), name, &error[end..]].concat();
-        let length = u32::try_from(body.len() + 4).ok()?;
-        Some([&[tag::ERROR_RESPONSE][..], &length.to_be_bytes(), &body].concat())
+    /// Passes an error or a notice, in the client's words where the server knows its statements by other names.
+    fn pass_words(&self, work: &mut Work, total: usize) {
+        let other_names = work.names.is_some()
+            || matches!(work.expects.front(), Some(Expect::Bind | Expect::OwnPrepare(_)));
+        match other_names.then(|| self.in_clients_words(work, total)).flatten() {
+            Some(words) => {
+                drop_message(work, total);
+                work.down.inject().extend_from_slice(&words);
+            }
+            None => pass_message(work, total),
+        }
     }
 
     /// Messages, the last ones first, were not executed: what was assumed of them is taken back. What was sent behind
@@ -380,6 +398,11 @@ impl Book {
                         self.restore(work, name, was);
                     }
                 }
+                Expect::OwnPrepare(text) => {
+                    let id = text.statement.id;
+                    server.prepared.refuse(id, work.expects.prepare(id));
+                }
+                Expect::Names(names) => self.undo_names(work, server, *names),
                 Expect::OwnClose(id) => server.prepared.doubt(id),
                 Expect::AnswerParse { name, was, .. } | Expect::AnswerClose { name, was, .. } => {
                     self.restore(work, name, was);
@@ -390,7 +413,7 @@ impl Book {
     }
 
     /// A name stands again for what it stood for.
-    fn restore(&mut self, work: &Work, name: StatementName, was: Option<Rc<Text>>) {
+    pub(crate) fn restore(&mut self, work: &Work, name: StatementName, was: Option<Rc<Text>>) {
         if !work.expects.name(&name) {
             self.set_name(&name, was);
         }

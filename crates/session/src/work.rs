@@ -8,6 +8,7 @@ use backend::Server;
 use sql::facts::Facts;
 
 use crate::expect::{Expectations, StatementName, Text};
+use crate::names::Names;
 use crate::pipe::Pipe;
 
 /// What a session needs while it is busy.
@@ -23,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) down_left: Left,
     /// What the server owes.
     pub(crate) expects: Expectations,
+    /// The text that the server is at was sent with names of the server's.
+    pub(crate) names: Option<Box<Names>>,
     /// A COPY that is going on.
     pub(crate) copy: Copy,
     /// Since the last ReadyForQuery the server has reported an error.
@@ -113,6 +116,8 @@ pub(crate) enum Planned {
     Query(Arc<Facts>),
     /// A Parse.
     Parse { name: StatementName, text: Rc<Text> },
+    /// A Query that names prepared statements, with the facts of what it does.
+    Names(Arc<Facts>),
 }
 
 /// A COPY that is going on.
@@ -145,6 +150,7 @@ impl Work {
             up_left: Left::NONE,
             down_left: Left::NONE,
             expects: Expectations::default(),
+            names: None,
             copy: Copy::No,
             failed: false,
             skipping: false,
@@ -193,6 +199,7 @@ impl Work {
         self.up_left = Left::NONE;
         self.down_left = Left::NONE;
         self.expects.clear();
+        self.names = None;
         self.copy = Copy::No;
         self.failed = false;
         self.effects.clear();

@@ -33,7 +33,11 @@ pub(crate) fn prepared(word: &str, mut rest: Cursor<'_>) -> Statement {
             statement.effects.push(rest.name().map_or(Effect::Pin(PinReason::SqlPrepare), Effect::Prepare));
             statement
         }
-        "execute" => Statement::command(Kind::Execute, "EXECUTE"),
+        "execute" => {
+            let mut statement = Statement::command(Kind::Execute, "EXECUTE");
+            statement.effects = crate::scan::scan(rest).effects;
+            statement
+        }
         _ => {
             let mut statement = command(Kind::Deallocate, "DEALLOCATE");
             // PREPARE is noise here, unless it is the name.

@@ -15,6 +15,8 @@ pub struct Facts {
     pub hint: Hint,
     /// The worst access of all statements (`Read` < `Unknown` < `Write`); `Read` for an empty query.
     pub access: Access,
+    /// A statement of it names one that SQL's PREPARE made: [`crate::prepared::places`] tells where.
+    pub names_prepared: bool,
 }
 
 /// Facts of one statement.

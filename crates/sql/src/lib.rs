@@ -5,6 +5,7 @@
 //! go to the parser (`query`, `convert`) and its tree is walked for facts (`walk`, `keys`).
 
 pub mod facts;
+pub mod prepared;
 
 mod analyzer;
 mod builtins;

@@ -47,7 +47,7 @@ fn is_query(options: Cursor<'_>) -> bool {
 }
 
 /// Whether the options say ANALYZE; the last one counts, and a value that isn't surely false is true.
-fn analyzes(mut options: Cursor<'_>) -> bool {
+pub(crate) fn analyzes(mut options: Cursor<'_>) -> bool {
     let mut analyze = false;
     while !options.is_empty() {
         if options.eat_any(&["analyze", "analyse"]) {

@@ -1,6 +1,6 @@
 //! The shape of a text: its tokens without the literals that cannot change its facts, and where those literals are.
 //!
-//! Literals are left out of SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and WITH only, and there not after
+//! Literals are left out of SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE, WITH and EXECUTE only, and there not after
 //! ORDER BY or GROUP BY (positions) nor as an argument of a function whose facts depend on it. Two texts with the same
 //! shape have the same facts.
 
@@ -226,7 +226,7 @@ fn decides(name: &[u8]) -> bool {
 }
 
 fn is_query(word: &[u8]) -> bool {
-    ["select", "insert", "update", "delete", "values", "with", "merge", "table"]
+    ["select", "insert", "update", "delete", "values", "with", "merge", "table", "execute"]
         .iter()
         .any(|keyword| word.eq_ignore_ascii_case(keyword.as_bytes()))
 }

@@ -3,6 +3,7 @@
 use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, PinReason, Statement};
 use crate::hint;
 use crate::lexer::{Lexer, TokenKind};
+use crate::prepared;
 use crate::shape::MAX_LITERALS;
 use crate::statement;
 use crate::tokens::{self, Cursor, Tok, is_word};
@@ -14,9 +15,9 @@ const MAX_STATEMENTS: usize = 10_000;
 
 /// The facts of a text.
 pub(crate) fn facts(sql: &[u8], conforming: bool, literals: &[Literal]) -> Facts {
-    let statements = statements(sql, conforming, literals);
+    let (statements, names_prepared) = statements(sql, conforming, literals);
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
-    Facts { statements, hint: hint::parse(sql), access }
+    Facts { statements, hint: hint::parse(sql), access, names_prepared }
 }
 
 /// The facts of a text that cannot be looked at.
@@ -24,22 +25,27 @@ pub(crate) fn not_understood(why: &str) -> Facts {
     Facts { statements: vec![Statement::unknown(why)], access: Access::Unknown, ..Facts::default() }
 }
 
-fn statements(sql: &[u8], conforming: bool, literals: &[Literal]) -> Vec<Statement> {
+/// The statements, and whether one of them names a prepared one.
+fn statements(sql: &[u8], conforming: bool, literals: &[Literal]) -> (Vec<Statement>, bool) {
     let tokens = if literals.len() < MAX_LITERALS {
         tokens::list(sql, conforming, literals, MAX_TOKENS)
     } else {
         None
     };
-    let Some(tokens) = tokens else { return vec![too_long(sql, conforming)] };
+    let Some(tokens) = tokens else { return (vec![too_long(sql, conforming)], false) };
     if let Some(last) = tokens.last().filter(|token| token.kind == TokenKind::Invalid) {
-        return vec![invalid(tokens::bytes(sql, last))];
+        return (vec![invalid(tokens::bytes(sql, last))], false);
     }
     let cursor = Cursor { sql, conforming, rest: &tokens };
     let parts = split(&cursor);
     if parts.len() > MAX_STATEMENTS {
-        return vec![Statement::unknown("too many statements")];
+        return (vec![Statement::unknown("too many statements")], false);
     }
-    parts.into_iter().map(|part| statement::facts(cursor.with(part))).collect()
+    let statements: Vec<_> = parts.iter().map(|part| statement::facts(cursor.with(part))).collect();
+    // A DEALLOCATE alone is told by its effect.
+    let several = statements.len() > 1;
+    let deallocates = several && statements.iter().any(|statement| statement.kind == Kind::Deallocate);
+    (statements, deallocates || parts.iter().any(|part| prepared::names_one(cursor.with(part))))
 }
 
 /// A token that Postgres refuses. A number or parameter with letters at its end older servers take for two tokens;
@@ -74,7 +80,7 @@ fn too_long(sql: &[u8], conforming: bool) -> Statement {
 ///
 /// A semicolon in parentheses (the actions of a rule) or between BEGIN and END of a CREATE FUNCTION or PROCEDURE with a
 /// body in SQL ends no statement.
-fn split<'a>(cursor: &Cursor<'a>) -> Vec<&'a [Tok]> {
+pub(crate) fn split<'a>(cursor: &Cursor<'a>) -> Vec<&'a [Tok]> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut depth = 0_usize;

@@ -1,0 +1,367 @@
+//! SQL's PREPARE, EXECUTE and DEALLOCATE on connections that are shared: answered as by Postgres itself.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+use std::net::SocketAddr;
+
+use pgweir_tests::Cases;
+use pgweir_tests::world::{World, names};
+use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, normalize, rows};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sql_prepares_is_the_sessions_own() {
+    let world = World::start_with(Cluster::builder().replicas(1));
+    world.cluster.psql_as(0, "app", "app", SCHEMA).unwrap();
+    world.cluster.wait_all_caught_up().unwrap();
+    let pgweir = world.pgweir(world.setup().pool_size(2).set("instance.workers", "1")).await;
+    let ground = Ground { world, pgweir };
+    let mut cases = Cases::new();
+    for (name, talk) in conversations() {
+        cases.run(name, ground.same(talk)).await;
+    }
+    cases.run("nobody is pinned by that", unpinned(&ground)).await;
+    cases.finish();
+}
+
+const SCHEMA: &str = "
+    create table log (n int);
+    create table wide (a int, b text);
+    insert into wide values (1, 'one'), (2, 'two');
+";
+
+/// One Postgres with pgweir in front, which has two connections to it.
+struct Ground {
+    world: World,
+    pgweir: Pgweir,
+}
+
+impl Ground {
+    /// A conversation is answered as by Postgres: wherever its turns land, and when other clients go between them who
+    /// have prepared other things under the same names.
+    async fn same(&self, talk: Vec<Script>) {
+        let direct = self.hold(self.direct().connect().await.unwrap(), &talk, &mut []).await;
+        let mut others = Vec::new();
+        for n in 0..3 {
+            let mut other = of(&self.pgweir).connect().await.unwrap();
+            other.rows(&format!("prepare a as select 'not yours {n}'")).await.unwrap();
+            others.push(other);
+        }
+        let through = of(&self.pgweir).connect().await.unwrap();
+        let through = self.hold(through, &talk, &mut others).await;
+        for (turn, (direct, through)) in direct.iter().zip(&through).enumerate() {
+            assert!(direct == through, "turn {turn}\ndirect:  {direct:?}\nthrough: {through:?}");
+        }
+    }
+
+    /// A client of Postgres itself.
+    fn direct(&self) -> ConnectOptions {
+        let node = SocketAddr::from(([127, 0, 0, 1], self.world.cluster.primary().port()));
+        Client::to(node).user("app", "app-secret").database("app")
+    }
+
+    async fn hold(&self, mut client: Client, talk: &[Script], others: &mut [Client]) -> Vec<Vec<Frame>> {
+        self.world.cluster.psql_as(0, "app", "app", RESTORE).unwrap();
+        let mut turns = Vec::new();
+        let mut taken = None;
+        for (turn, script) in talk.iter().enumerate() {
+            // One of the two connections is another's now, in turn.
+            if let Some((n, other)) = others.iter_mut().enumerate().nth(turn % 3) {
+                other.rows("begin").await.unwrap();
+                let yours = other.value("execute a").await.unwrap();
+                assert_eq!(yours, format!("not yours {n}"));
+                taken = Some(n);
+            }
+            let answer = normalize(client.run(script).await.unwrap());
+            turns.push(answer.into_iter().map(comparable).collect());
+            if let Some(other) = taken.take().map(|n: usize| &mut others[n]) {
+                other.rows("commit").await.unwrap();
+            }
+        }
+        client.close().await.unwrap();
+        turns
+    }
+}
+
+const RESTORE: &str = "truncate log; drop table if exists late; drop table if exists made";
+
+/// A message without what differs from run to run: the place in Postgres' source, and the OID of a table.
+fn comparable(mut frame: Frame) -> Frame {
+    match frame.tag {
+        b'E' | b'N' => {
+            let fields = frame.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
+            let fields = fields.filter(|field| !matches!(field[0], b'F' | b'L' | b'R'));
+            frame.body = fields.flat_map(|field| [field, b"\0"].concat()).collect();
+        }
+        b'T' => {
+            let mut at = 2;
+            while let Some(end) = frame.body[at..].iter().position(|byte| *byte == 0) {
+                frame.body[at + end + 1..at + end + 5].fill(0);
+                at += end + 19;
+            }
+        }
+        _ => {}
+    }
+    frame
+}
+
+/// A client whose reads go to the primary too.
+fn of(pgweir: &Pgweir) -> ConnectOptions {
+    pgweir.client("app", "app").parameter("pgweir.role", "primary")
+}
+
+fn s() -> Script {
+    Script::new()
+}
+
+/// A turn for each text.
+fn turns(texts: &[&str]) -> Vec<Script> {
+    texts.iter().map(|text| s().query(text)).collect()
+}
+
+fn conversations() -> Vec<(&'static str, Vec<Script>)> {
+    vec![
+        (
+            "prepared, executed, deallocated",
+            turns(&[
+                "prepare a as select 1 as one",
+                "execute a",
+                "execute a",
+                "EXECUTE \"a\" ;",
+                "deallocate a",
+                "execute a",
+                "prepare a(int, text) as select $1 + 1, $2 || '!'",
+                "execute a(41, 'x')",
+                "execute a(1)",
+                "execute a(1 + 1, upper('x'))",
+                "execute a('x', 'y')",
+                "execute a(nothing, 'y')",
+                "deallocate prepare a",
+                "deallocate a",
+            ]),
+        ),
+        (
+            "names that exist, and errors of the text",
+            turns(&[
+                "prepare a as select 1",
+                "prepare a as select 2",
+                "prepare a as select nothing",
+                "prepare b as select nothing from wide",
+                "prepare a_very_long_name_indeed as select nothing from wide",
+                "prepare b as selec",
+                "prepare b(nosuchtype) as select $1",
+                "prepare b as insert into nowhere values (1)",
+                "execute b",
+                "execute a",
+                "prepare \"with space\" as select 'spaced'",
+                "execute \"with space\"",
+                "execute \"with space\"(1)",
+                "prepare \"ä\" as select 'umlaut', nothing",
+                "prepare \"ä\" as select 'umlaut'",
+                "execute \"ä\"(1)",
+                "execute ä",
+                "prepare pgweir_0 as select 'mine'",
+                "execute pgweir_0",
+                "deallocate pgweir_0",
+                "execute pgweir_0",
+                "execute pgweir_1",
+                "deallocate pgweir_1",
+            ]),
+        ),
+        (
+            "in transactions",
+            turns(&[
+                "begin",
+                "prepare a as select 1",
+                "execute a",
+                "rollback",
+                "execute a",
+                "begin",
+                "prepare a as select 2",
+                "execute a",
+                "rollback",
+                "execute a",
+                "begin",
+                "execute nowhere",
+                "prepare b as select 3",
+                "execute a",
+                "rollback",
+                "execute b",
+                "begin",
+                "savepoint s",
+                "prepare b as select nothing",
+                "rollback to s",
+                "prepare b as select 'after'",
+                "execute b",
+                "deallocate b",
+                "commit",
+                "execute b",
+                "begin",
+                "create table late (n int)",
+                "prepare l as select * from late",
+                "execute l",
+                "rollback",
+                "execute l",
+                "execute a",
+            ]),
+        ),
+        (
+            "writes",
+            turns(&[
+                "prepare ins(int) as insert into log values ($1) returning n",
+                "execute ins(1)",
+                "begin",
+                "execute ins(2)",
+                "rollback",
+                "execute ins(3)",
+                "select n from log order by n",
+                "prepare upd as update log set n = n + 10",
+                "execute upd",
+                "prepare del as delete from log where n = 11 returning n",
+                "execute del",
+                "select n from log order by n",
+            ]),
+        ),
+        (
+            "explained, and into a table",
+            turns(&[
+                "prepare q(int) as select a from wide where a = $1",
+                "explain (costs off) execute q(1)",
+                "explain (costs off) execute nowhere",
+                "create table made as execute q(2)",
+                "select * from made",
+                "create table made as execute q(2)",
+                "create table if not exists made(x) as execute q(1) with no data",
+                "create temp table m2 on commit drop as execute q(1)",
+                "create table m3 as execute nowhere",
+            ]),
+        ),
+        (
+            "several statements in one text",
+            turns(&[
+                "prepare a as select 1; execute a; deallocate a; execute a",
+                "prepare a as select 1; prepare b as select 1; execute a; execute b",
+                "execute a; execute b; execute c; execute a",
+                "execute b",
+                "prepare c as select 3; select 1/0; prepare d as select 4",
+                "execute c",
+                "execute d",
+                "deallocate a; select 1/0; deallocate b",
+                "execute a",
+                "execute b",
+                "deallocate all; prepare a as select 'new'; select 1/0",
+                "execute a",
+                "execute c",
+                "begin; prepare t as select 5; execute t; rollback",
+                "execute t",
+                "prepare x as select 1; prepare x as select 2; prepare y as select 3",
+                "execute x",
+                "execute y",
+                "select 'no such thing' from wide where a = 7; execute nowhere",
+            ]),
+        ),
+        (
+            "settings by which it is read",
+            turns(&[
+                "set search_path to s1",
+                "prepare a as select who from here",
+                "execute a",
+                "set search_path to s2",
+                "execute a",
+                "reset search_path",
+                "begin",
+                "set local search_path to s1",
+                "prepare b as select who from here",
+                "execute b",
+                "execute a",
+                "commit",
+                "set search_path to s2; prepare c as select who from here; execute c; reset search_path",
+                "set search_path to s2",
+                "execute c",
+            ]),
+        ),
+        (
+            "DEALLOCATE ALL, DISCARD",
+            turns(&[
+                "prepare a as select 1",
+                "prepare b as select 2",
+                "discard plans",
+                "execute a",
+                "deallocate all",
+                "execute a",
+                "prepare a as select 'again'",
+                "execute a",
+                "begin",
+                "deallocate all",
+                "rollback",
+                "execute a",
+                "prepare a as select 'once more'",
+                "discard all",
+                "execute a",
+                "prepare a as select 'last'",
+                "execute a",
+            ]),
+        ),
+        (
+            "one namespace with the protocol's",
+            vec![
+                s().parse("p", "select 'by parse'", &[]).sync(),
+                s().query("execute p"),
+                s().query("begin"),
+                s().query("execute p"),
+                s().query("commit"),
+                s().query("prepare p as select 2"),
+                s().query("prepare a(int) as select $1 * 2 as twice"),
+                s().bind("", "a", &[Some("21")]).describe_portal("").execute("", 0).sync(),
+                s().describe_statement("a").sync(),
+                s().parse("a", "select 3", &[]).sync(),
+                s().query("deallocate p"),
+                s().bind("", "p", &[]).execute("", 0).sync(),
+                s().close_statement("a").sync(),
+                s().query("execute a"),
+                s().parse("", "select 'unnamed'", &[]).bind("", "", &[]).bind("x", "nowhere", &[]).sync(),
+                s().query("prepare n as select 'n'"),
+                s().parse("", "select 'unnamed'", &[])
+                    .bind("", "", &[])
+                    .bind("x", "n", &[])
+                    .execute("", 0)
+                    .execute("x", 0)
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .sync(),
+            ],
+        ),
+        (
+            "several Querys at once",
+            vec![
+                s().query("prepare a as select 1")
+                    .query("execute a")
+                    .query("deallocate a")
+                    .query("execute a"),
+                s().query("begin")
+                    .query("prepare a as select 1")
+                    .query("execute a")
+                    .query("prepare a as select 2")
+                    .query("execute a")
+                    .query("rollback")
+                    .query("execute a"),
+                s().query("begin").query("prepare b as select nothing").query("execute b").query("rollback"),
+                s().query("execute b"),
+            ],
+        ),
+    ]
+}
+
+async fn unpinned(ground: &Ground) {
+    let mut client = of(&ground.pgweir).connect().await.unwrap();
+    client.rows("prepare a as select 1").await.unwrap();
+    client.rows("prepare b as select 2; execute b; execute a").await.unwrap();
+    assert_eq!(pinned(&ground.pgweir).await, 0);
+    assert_eq!(client.value("execute a").await.unwrap(), "1");
+}
+
+/// How many sessions are pinned.
+async fn pinned(pgweir: &Pgweir) -> usize {
+    let frames = pgweir.console().await.unwrap().query("SHOW NODE_POOLS").await.unwrap();
+    let at = names(&frames).iter().position(|column| column == "pinned").unwrap();
+    rows(&frames).iter().map(|row| row[at].as_ref().unwrap().parse::<usize>().unwrap()).sum()
+}
