@@ -28,6 +28,7 @@ async fn pools_are_bounded_fair_and_kept_as_configured() {
     cases.run("min_pool_size", minimum(&world)).await;
     cases.run("server_idle_timeout", idle_timeout(&world)).await;
     cases.run("server_lifetime", lifetime(&world)).await;
+    cases.run("server_round_robin", in_turn(&world)).await;
     cases.run("reserve_pool_size", reserve(&world)).await;
     cases.run("query_wait_timeout names pool and holders", full(&world)).await;
     cases.run("a client that leaves the queue leaves nothing", leaving_the_queue(&world)).await;
@@ -260,6 +261,24 @@ async fn idle_timeout(world: &World) {
     assert_eq!(watch.count().await, 5);
     soon("idle connections are closed", async || watch.count().await == 0).await;
     work(&mut clients[0], 3).await;
+}
+
+async fn in_turn(world: &World) {
+    let setup =
+        world.setup().pool_size(3).set("pool.server_round_robin", "true").set("instance.workers", "1");
+    let pgweir = world.pgweir(setup).await;
+    let mut clients = crowd(&pgweir, "app", 3).await;
+    for sql in ["begin", "select 1", "commit"] {
+        for client in &mut clients {
+            client.rows(sql).await.unwrap(); // so all three are open
+        }
+    }
+    let mut ran_on = Vec::new();
+    for _ in 0..6 {
+        ran_on.push(clients[0].value("select pg_backend_pid()").await.unwrap());
+    }
+    assert_eq!(ran_on[..3], ran_on[3..]);
+    assert!(ran_on[0] != ran_on[1] && ran_on[1] != ran_on[2] && ran_on[0] != ran_on[2], "{ran_on:?}");
 }
 
 async fn lifetime(world: &World) {

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import postgres
@@ -19,7 +20,7 @@ def major():
 
 
 def find(kept, named, say):
-    """The folder `src/test/regress` of a source tree, with `regress.so` in it if that could be built."""
+    """What the suite needs: its folder, its C library, and a psql of its version."""
     tree = regress_folder(named) if named else None
     if named and not tree:
         raise SystemExit(f"error: {named} has no src/test/regress")
@@ -32,7 +33,16 @@ def find(kept, named, say):
             tree = regress_folder(unpacked)
     if not library.exists():
         build_library(kept, tree, library, say)
-    return tree, library
+    return Found(tree, library, psql(kept, tree, say))
+
+
+@dataclass(frozen=True)
+class Found:
+    """`src/test/regress` of a source tree; `regress.so`, which may be missing; and psql."""
+
+    tree: Path
+    library: Path
+    psql: Path
 
 
 def regress_folder(root):
@@ -72,19 +82,55 @@ class Apt:
 
     def newest_first(self, tool, words, package):
         """Tries each version of a package that the lists name: a mirror may lack the newest."""
-        listing = self.run("apt-cache", "madison", package)
-        versions = list(dict.fromkeys(line.split("|")[1].strip() for line in listing.splitlines() if line.count("|") == 2))
         problem = Unavailable(f"the package lists have no {package}")
-        for version in versions:
+        for version in self.versions(package):
             try:
                 return self.run(tool, *words, f"{package}={version}")
             except Unavailable as error:
                 problem = error
         raise problem
 
+    def versions(self, package):
+        """Those that the lists name, newest first."""
+        listing = self.run("apt-cache", "madison", package)
+        return list(dict.fromkeys(line.split("|")[1].strip() for line in listing.splitlines() if line.count("|") == 2))
+
+    def unpack(self, package, where):
+        """A package that was downloaded, without installing it."""
+        found = next(self.folder.glob(f"{package}_*.deb"))
+        subprocess.run(["dpkg-deb", "-x", found, where], check=True)
+        found.unlink()
+
 
 class Unavailable(Exception):
     """Something can't be had here; says what."""
+
+
+def psql(kept, tree, say):
+    """The installed psql, or that of the suite's own version: another minor version may read scripts differently.
+
+    (15.20's takes what follows a COPY that was refused for its data: older scripts lose their rest.)
+    """
+    beside = postgres.binaries() / "psql"
+    installed = beside if beside.exists() else Path(shutil.which("psql") or "psql")
+    said = subprocess.run([installed, "--version"], check=True, capture_output=True, text=True).stdout
+    wanted = re.search(r"postgresql-(\d+\.\d+)", str(tree))
+    if not wanted or wanted[1] in said:
+        return installed
+    unpacked = kept / f"psql-{wanted[1]}"
+    found = unpacked / f"usr/lib/postgresql/{major()}/bin/psql"
+    if not found.exists():
+        say(f"fetching psql {wanted[1]}, the suite's version")
+        package = f"postgresql-client-{major()}"
+        try:
+            apt = Apt(kept / "apt")
+            version = next(v for v in apt.versions(package) if v.startswith(wanted[1]))
+            apt.run("apt-get", "-q", "download", f"{package}={version}")
+            apt.unpack(package, unpacked)
+        except (Unavailable, StopIteration, subprocess.CalledProcessError) as error:
+            say(f"it can't be had ({error}): the installed one is used, in all runs alike")
+            return installed
+    return found
 
 
 def fetch_source(kept, unpacked, say):
@@ -135,8 +181,6 @@ def find_headers(kept):
     package = f"postgresql-server-dev-{major()}"
     apt = Apt(kept / "apt")
     apt.newest_first("apt-get", ["-q", "download"], package)
-    found = next((kept / "apt").glob(f"{package}_*.deb"))
     unpacked = kept / f"headers-{major()}"
-    subprocess.run(["dpkg-deb", "-x", found, unpacked], check=True)
-    found.unlink()
+    apt.unpack(package, unpacked)
     return next(unpacked.glob("usr/include/postgresql/*/server"))

@@ -59,18 +59,18 @@ class Cluster(postgres.Node):
 class Suite:
     """The files to run, in the schedule's order."""
 
-    def __init__(self, folder, tree, wanted):
-        regress, library = tree
-        self.tests = order(regress / "parallel_schedule", wanted)
+    def __init__(self, folder, found, wanted):
+        self.tests = order(found.tree / "parallel_schedule", wanted)
         # Servers read and write files here, so it belongs to their user.
         self.work = folder / "suite"
         for part in ("sql", "expected", "data"):
-            shutil.copytree(regress / part, self.work / part)
+            shutil.copytree(found.tree / part, self.work / part)
         self.libraries = self.work / "lib"
         self.libraries.mkdir()
-        for found in (library, *(modules() / name for name in ("refint.so", "autoinc.so"))):
-            if found.exists():
-                shutil.copy(found, self.libraries)
+        for library in (found.library, *(modules() / name for name in ("refint.so", "autoinc.so"))):
+            if library.exists():
+                shutil.copy(library, self.libraries)
+        self.psql = shutil.copy(found.psql, self.work / "psql")
         for path in [self.work, *self.work.rglob("*")]:
             machine.give_to_server_user(path)
 
@@ -91,7 +91,7 @@ class Suite:
     def one(self, test, port, results):
         with open(self.work / "sql" / f"{test}.sql", "rb") as script, open(results / f"{test}.out", "wb") as out:
             process = subprocess.Popen(
-                [psql(), "-X", "-a", "-q", "-d", DATABASE, "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"],
+                [self.psql, "-X", "-a", "-q", "-d", DATABASE, "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"],
                 cwd=self.work, env=self.environment(test, port), stdin=script, stdout=out, stderr=out,
                 **machine.server_user())
             try:
@@ -121,12 +121,6 @@ def order(schedule, wanted):
     if unknown:
         raise SystemExit(f"error: no such test: {', '.join(sorted(unknown))}")
     return [name for name in found if not wanted or name in wanted or name in STAGE]
-
-
-def psql():
-    """That of the server's version: others word things differently."""
-    beside = postgres.binaries() / "psql"
-    return beside if beside.exists() else "psql"
 
 
 def modules():

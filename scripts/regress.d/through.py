@@ -45,7 +45,7 @@ auth: {{method: trust}}
 users:
   {USER}: {{password: unused}}
 admin: {{users: [{USER}]}}
-pool: {{mode: {self.options.mode}, size: {self.options.pool}, pinned: {self.options.pinned}}}
+pool: {{mode: {self.options.mode}, size: {self.options.pool}, pinned: {self.options.pinned}, server_round_robin: true}}
 route: {{role: primary}}
 clusters:
   local:

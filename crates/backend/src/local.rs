@@ -129,11 +129,21 @@ impl LocalPool {
         self.take_quiet().map(|idle| Lease::new(idle, self))
     }
 
-    /// The warmest idle connection that is alive.
+    /// The idle connection whose turn it is: the warmest, or with `server_round_robin` the one that has rested longest.
+    #[inline]
+    fn next_idle(&self) -> Option<Idle> {
+        let mut idle = self.idle.borrow_mut();
+        if self.shared.settings.server_round_robin && !idle.is_empty() {
+            return Some(idle.remove(0));
+        }
+        idle.pop()
+    }
+
+    /// The next idle connection that is alive.
     #[inline]
     fn take_quiet(&self) -> Option<Idle> {
         loop {
-            let mut idle = self.idle.borrow_mut().pop()?;
+            let mut idle = self.next_idle()?;
             self.say_idle();
             if idle.is_quiet() {
                 return Some(idle);
@@ -236,7 +246,7 @@ impl LocalPool {
             if waiting == 0 {
                 return;
             }
-            let idle = self.idle.borrow_mut().pop();
+            let idle = self.next_idle();
             if let Some(mut idle) = idle {
                 if idle.is_quiet() {
                     self.serve(idle);

@@ -65,6 +65,7 @@ pub(crate) fn default_pool() -> PoolSettings {
         transaction_timeout: None,
         idle_transaction_timeout: None,
         max_prepared_statements: 500,
+        server_round_robin: false,
     }
 }
 
@@ -103,6 +104,7 @@ pub(crate) fn pool_overrides(raw: &raw::Pool, context: &Context<'_>) -> PoolOver
         transaction_timeout: nullable(&raw.transaction_timeout),
         idle_transaction_timeout: nullable(&raw.idle_transaction_timeout),
         max_prepared_statements: raw.max_prepared_statements.get().map(|number| number.0),
+        server_round_robin: raw.server_round_robin.get().map(|flag| flag.0),
     }
 }
 
@@ -127,6 +129,7 @@ impl PoolSettings {
             transaction_timeout: o.transaction_timeout.unwrap_or(self.transaction_timeout),
             idle_transaction_timeout: o.idle_transaction_timeout.unwrap_or(self.idle_transaction_timeout),
             max_prepared_statements: o.max_prepared_statements.unwrap_or(self.max_prepared_statements),
+            server_round_robin: o.server_round_robin.unwrap_or(self.server_round_robin),
         }
     }
 }

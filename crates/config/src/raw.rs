@@ -223,6 +223,8 @@ shapes! {
         idle_transaction_timeout: Option<Span>,
         /// Prepared statements kept on each server connection; default 500.
         max_prepared_statements: Number,
+        /// Idle server connections are handed out in turn, not the warmest first; default false.
+        server_round_robin: Flag,
     }
 
     Route {

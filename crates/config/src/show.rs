@@ -102,6 +102,7 @@ const POOL_ROWS: &[PoolRow] = &[
     ("transaction_timeout", |p| write_optional(p.transaction_timeout)),
     ("idle_transaction_timeout", |p| write_optional(p.idle_transaction_timeout)),
     ("max_prepared_statements", |p| p.max_prepared_statements.to_string()),
+    ("server_round_robin", |p| p.server_round_robin.to_string()),
 ];
 
 fn null() -> String {

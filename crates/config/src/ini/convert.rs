@@ -207,6 +207,11 @@ pub(crate) fn value(kind: Kind, text: &str) -> Result<Doc, &'static str> {
             Ok(bytes) if bytes > 0 => plain(format!("{}B", bytes.min(0x7fff_ffff))),
             _ => Err("a number of bytes"),
         },
+        Kind::OnOff => match text {
+            "1" | "yes" | "on" | "true" => plain("true".into()),
+            "0" | "no" | "off" | "false" => plain("false".into()),
+            _ => Err("0 or 1"),
+        },
         Kind::SecondsOrNone | Kind::Seconds | Kind::SecondsFromZero => match seconds(text) {
             None => Err("seconds"),
             Some(true) if kind == Kind::SecondsOrNone => plain("null".into()),

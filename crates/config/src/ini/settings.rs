@@ -32,10 +32,12 @@ pub(crate) enum Kind {
     SecondsFromZero,
     /// Bytes; 0 is no bound of its own.
     Bytes,
+    /// 0 or 1, and the words for it.
+    OnOff,
 }
 
 use Fate::{Is, NoCounterpart, NotNeeded, Refused, Special};
-use Kind::{Bytes, Number, Seconds, SecondsFromZero, SecondsOrNone, Text, Word};
+use Kind::{Bytes, Number, OnOff, Seconds, SecondsFromZero, SecondsOrNone, Text, Word};
 
 /// Settings of a pool, which a database or a user may have too.
 pub(crate) const POOL: &[(&str, &str, Kind)] = &[
@@ -70,6 +72,7 @@ pub(crate) const GLOBAL: &[(&str, Fate)] = &[
     ("reserve_pool_size", Is(&["pool", "reserve_pool_size"], Number)),
     ("reserve_pool_timeout", Is(&["pool", "reserve_pool_timeout"], Seconds)),
     ("max_prepared_statements", Is(&["pool", "max_prepared_statements"], Number)),
+    ("server_round_robin", Is(&["pool", "server_round_robin"], OnOff)),
     ("server_idle_timeout", Is(&["pool", "server_idle_timeout"], SecondsOrNone)),
     ("server_lifetime", Is(&["pool", "server_lifetime"], SecondsOrNone)),
     ("server_connect_timeout", Is(&["pool", "server_connect_timeout"], Seconds)),
@@ -108,7 +111,6 @@ pub(crate) const GLOBAL: &[(&str, Fate)] = &[
     ("service_name", NotNeeded),
     ("job_name", NotNeeded),
     ("server_fast_close", NoCounterpart),
-    ("server_round_robin", NoCounterpart),
     ("application_name_add_host", NoCounterpart),
     ("logfile", NoCounterpart),
     ("pidfile", NoCounterpart),

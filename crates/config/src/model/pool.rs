@@ -47,6 +47,8 @@ pub struct PoolSettings {
     pub idle_transaction_timeout: Option<Duration>,
     /// Kept on each server connection.
     pub max_prepared_statements: usize,
+    /// Idle connections are handed out in turn, not the warmest first.
+    pub server_round_robin: bool,
 }
 
 /// An absolute number or a percentage.
@@ -78,6 +80,7 @@ pub struct PoolOverrides {
     pub transaction_timeout: Option<Option<Duration>>,
     pub idle_transaction_timeout: Option<Option<Duration>>,
     pub max_prepared_statements: Option<usize>,
+    pub server_round_robin: Option<bool>,
 }
 
 /// `route`, resolved.
