@@ -8,6 +8,7 @@ use route::view::{ClusterView, NodeId, NodeIndex, NodeView, Proximity};
 use tokio::sync::{Notify, watch};
 
 use crate::budget::Budget;
+use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
 
 /// A cluster at run time.
@@ -19,6 +20,8 @@ pub struct Cluster {
     pub config: config::Cluster,
     /// Its nodes, in the order of the configuration.
     pub nodes: Vec<Arc<Node>>,
+    /// What is known of its databases' catalogs.
+    pub(crate) catalogs: Catalogs,
     view: ArcSwap<ClusterView>,
     changes: watch::Sender<u64>,
 }
@@ -70,7 +73,9 @@ impl Cluster {
                 })
                 .collect(),
         );
-        Self { id, config, nodes, view: ArcSwap::from_pointee(view), changes: watch::Sender::new(0) }
+        let catalogs = Catalogs::new(config.nodes.len());
+        let changes = watch::Sender::new(0);
+        Self { id, config, nodes, catalogs, view: ArcSwap::from_pointee(view), changes }
     }
 
     /// What is known now.

@@ -2,10 +2,13 @@
 //!
 //! Each node has a task of its own and at most one control connection, which counts towards no pool and no node's
 //! budget: a node whose budget is used up must still be probed. So a server's `max_connections` needs one more for
-//! each pgweir than `server_connections` says (two for a moment, while a broken one is replaced).
+//! each pgweir than `server_connections` says (two for a moment, while a broken one is replaced). A primary with
+//! replicas needs another one for each database that clients are connected to, eight at most: its catalog is read
+//! there (`catalog`).
 //!
 //! All of it belongs on the slow runtime, never on a core that relays.
 
+mod catalog;
 mod connection;
 mod credentials;
 mod greeted;
@@ -29,7 +32,7 @@ use probe::Prober;
 #[derive(Debug)]
 pub struct Watch {
     _tasks: JoinSet<()>,
-    /// How many nodes wait for the end of their first probe.
+    /// How many nodes wait for the end of their first probe, and catalogs for that of the first look at them.
     unprobed: watch::Receiver<usize>,
 }
 
@@ -42,12 +45,15 @@ pub struct Watch {
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn watch(directory: Arc<Directory>) -> Watch {
-    let count = directory.clusters().iter().map(|cluster| cluster.nodes.len()).sum();
+    let catalogs: Vec<_> =
+        directory.clusters().iter().map(|cluster| catalog::register(&directory.config, cluster)).collect();
+    let nodes: usize = directory.clusters().iter().map(|cluster| cluster.nodes.len()).sum();
+    let count = nodes + catalogs.iter().sum::<usize>();
     let (first_probes, unprobed) = watch::channel(count);
     let first_probes = Arc::new(first_probes);
     let health = &directory.config.health;
     let mut tasks = JoinSet::new();
-    for cluster in directory.clusters() {
+    for (cluster, at_start) in directory.clusters().iter().zip(catalogs) {
         let login = credentials::control_login(&directory.config, cluster);
         warn_without_password(cluster, &login);
         for node in &cluster.nodes {
@@ -56,12 +62,17 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
             let first_probes = Arc::clone(&first_probes);
             tasks.spawn(watcher.run(move || first_probes.send_modify(|left| *left -= 1)));
         }
+        let (cluster, health) = (Arc::clone(cluster), Health::clone(health));
+        let first_looks = Arc::clone(&first_probes);
+        let looked = move || first_looks.send_modify(|left| *left -= 1);
+        tasks.spawn(catalog::keep(cluster, login, health, at_start, looked));
     }
     Watch { _tasks: tasks, unprobed }
 }
 
 impl Watch {
-    /// Waits until every node has been probed once, whatever came of it, but no longer than `deadline`. False: some
+    /// Waits until every node has been probed once, and the catalog of every database that the configuration names
+    /// was looked at, whatever came of it, but no longer than `deadline`. False: some
     /// hasn't.
     pub async fn first_round(&self, deadline: Duration) -> bool {
         let mut unprobed = self.unprobed.clone();

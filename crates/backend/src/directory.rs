@@ -162,6 +162,8 @@ impl Directory {
         let shards: Vec<_> = map.shard_indexes().collect();
         let clusters: Vec<_> =
             shards.iter().map(|s| Arc::clone(&self.clusters[usize::from(map.cluster_of(*s).0)])).collect();
+        let names = shards.iter().map(|shard| map.dbname_of(*shard).unwrap_or(database));
+        let catalogs = clusters.iter().zip(names).map(|(cluster, name)| cluster.catalogs.of(name)).collect();
         let homes = self.choose_homes(&pool, &clusters, homes);
         let pools = shards.iter().zip(&clusters).map(|(shard, cluster)| {
             let dbname = map.dbname_of(*shard).unwrap_or(database);
@@ -187,7 +189,8 @@ impl Directory {
         });
         let pools = pools.collect();
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Group::new(id, Arc::clone(database), Arc::clone(user), map, pool, route, homes, clusters, pools)
+        let (database, user) = (Arc::clone(database), Arc::clone(user));
+        Group::new(id, database, user, map, pool, route, homes, clusters, catalogs, pools)
     }
 
     /// About one core for each four connections: those given first, then those where fewest groups are at home.

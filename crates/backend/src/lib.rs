@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod cancel;
+mod catalogs;
 pub mod cluster;
 pub mod connect;
 pub mod control;
@@ -16,6 +17,7 @@ pub mod shared;
 pub mod statement;
 pub mod stats;
 
+pub use catalogs::DatabaseCatalog;
 pub use cluster::{Cluster, Node};
 pub use core::{CorePools, LocalGroup, Remote};
 pub use directory::Directory;

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use config::{PoolSettings, RouteSettings};
+use route::Catalog;
 use route::DatabaseMap;
 
 use crate::budget::take_below;
+use crate::catalogs::DatabaseCatalog;
 use crate::cluster::{Cluster, Node};
 use crate::connect::{ConnectError, Login};
 use crate::core::Remote;
@@ -33,6 +35,8 @@ pub struct Group {
     pub homes: Vec<usize>,
     /// The cluster of each shard.
     pub clusters: Vec<Arc<Cluster>>,
+    /// The catalog of each shard's database.
+    catalogs: Vec<Arc<DatabaseCatalog>>,
     /// `pools[shard][node]`.
     pub pools: Vec<Vec<Arc<SharedPool>>>,
     clients: Vec<AtomicU32>,
@@ -118,11 +122,12 @@ impl Group {
         route: RouteSettings,
         homes: Vec<usize>,
         clusters: Vec<Arc<Cluster>>,
+        catalogs: Vec<Arc<DatabaseCatalog>>,
         pools: Vec<Vec<Arc<SharedPool>>>,
     ) -> Self {
         let clients = homes.iter().map(|_| AtomicU32::new(0)).collect();
         let retired = AtomicBool::new(false);
-        Self { id, database, user, map, pool, route, homes, clusters, pools, clients, retired }
+        Self { id, database, user, map, pool, route, homes, clusters, catalogs, pools, clients, retired }
     }
 
     /// Takes a place for a client on its least loaded home core.
@@ -130,13 +135,13 @@ impl Group {
         loop {
             let loads = self.clients.iter().map(|n| n.load(Ordering::Acquire)).enumerate();
             let Some((home, load)) = loads.min_by_key(|(_, n)| *n) else {
-                return Placement { group: Arc::clone(self), home: 0 };
+                return Placement::new(self, 0);
             };
             let taken = self.clients[home]
                 .compare_exchange(load, load + 1, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
             if taken {
-                return Placement { group: Arc::clone(self), home };
+                return Placement::new(self, home);
             }
         }
     }
@@ -147,12 +152,28 @@ impl Group {
         if let Some(count) = self.clients.get(home) {
             count.fetch_add(1, Ordering::AcqRel);
         }
-        Placement { group: Arc::clone(self), home }
+        Placement::new(self, home)
     }
 
     /// Clients on each home core.
     pub fn clients(&self) -> Vec<u32> {
         self.clients.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Another number for each change of its catalogs.
+    #[inline]
+    pub fn catalogs_version(&self) -> u64 {
+        self.catalogs.iter().map(|catalog| catalog.version()).sum()
+    }
+
+    /// The catalog of each shard's database, as last published.
+    pub fn catalogs(&self) -> impl Iterator<Item = Arc<Catalog>> + use<'_> {
+        self.catalogs.iter().map(|catalog| catalog.current())
+    }
+
+    /// A client has changed what its databases have: their catalogs are read again.
+    pub fn mark_catalogs_changed(&self) {
+        self.catalogs.iter().for_each(|catalog| catalog.mark_changed());
     }
 
     /// Its configuration was replaced: sessions look theirs up again before their next transaction.
@@ -176,6 +197,12 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// A place that was counted.
+    fn new(group: &Arc<Group>, home: usize) -> Self {
+        group.catalogs.iter().for_each(|catalog| catalog.enter());
+        Self { group: Arc::clone(group), home }
+    }
+
     /// The core.
     pub fn core(&self) -> usize {
         self.group.homes.get(self.home).copied().unwrap_or(0)
@@ -189,6 +216,7 @@ impl Placement {
 
 impl Drop for Placement {
     fn drop(&mut self) {
+        self.group.catalogs.iter().for_each(|catalog| catalog.leave());
         if let Some(count) = self.group.clients.get(self.home) {
             count.fetch_sub(1, Ordering::AcqRel);
         }

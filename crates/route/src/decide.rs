@@ -1,5 +1,6 @@
 //! The decision itself: role and shard, each with its reason.
 
+use crate::catalog::Catalog;
 use crate::decision::{Decision, Request, SessionRouting, ShardIndex, Target};
 use crate::map::DatabaseMap;
 use crate::reason::{Reason, ShardReason};
@@ -36,7 +37,9 @@ fn decide_for(
     match shard {
         Err(refusal) => Decision::Refuse(refusal),
         Ok((shard, why)) => {
-            let choice = role_of(session, request.facts);
+            let catalog =
+                request.catalogs.get(usize::from(shard.0)).unwrap_or_else(|| Catalog::unavailable());
+            let choice = role_of(session, request.facts, catalog);
             Decision::Go {
                 target: Target { shard, role: choice.role },
                 reason: Reason { role: choice.reason, shard: why },

@@ -7,6 +7,7 @@ use config::RoleSetting;
 use sql::LexSettings;
 use sql::facts::{Begin, Facts, Hint, HintRole, Literal};
 
+use crate::catalog::Catalog;
 use crate::map::DatabaseMap;
 use crate::reason::Reason;
 
@@ -114,6 +115,8 @@ pub struct Request<'a> {
     pub parameters: Option<&'a dyn Parameters>,
     /// The settings that the text was lexed under.
     pub lex: LexSettings,
+    /// The catalog of each shard's database, in the order of the map; where there is none the facts count alone.
+    pub catalogs: &'a [Arc<Catalog>],
 }
 
 /// The values of one Bind message.

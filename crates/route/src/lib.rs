@@ -3,6 +3,7 @@
 //! Two steps: [`decide`] says which shard and which role (from the statement alone), [`choose`] says which node of
 //! that shard (from the cluster view and the load).
 
+mod catalog;
 mod choose;
 mod combine;
 mod decide;
@@ -18,6 +19,7 @@ mod sql_tests;
 mod testing;
 pub mod view;
 
+pub use catalog::{CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow};
 pub use choose::{NoNode, choose};
 pub use combine::combine;
 pub use decide::{decide, describe};

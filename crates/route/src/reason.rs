@@ -6,6 +6,7 @@ use std::sync::Arc;
 use config::RoleSetting;
 use sql::facts::{Because, Facts, HintRole, Kind, Statement};
 
+use crate::catalog::Objected;
 use crate::decision::{RoleSource, TargetRole};
 
 /// Why this role, and why this shard.
@@ -28,6 +29,8 @@ pub enum RoleReason {
     Empty,
     /// This statement doesn't surely read.
     Writes(Culprit),
+    /// The database's catalog knows something of what this statement names that keeps it from a replica.
+    Catalog(Objected),
     /// This statement speaks to the session or asks the server of itself: the primary's.
     Session(Culprit),
     /// The transaction is open there.
@@ -141,6 +144,7 @@ impl RoleReason {
             RoleReason::Learned => "learned",
             RoleReason::Empty => "empty",
             RoleReason::Writes(culprit) => culprit.as_label(),
+            RoleReason::Catalog(objected) => objected.as_label(),
             RoleReason::Session(_) => "session",
             RoleReason::InTransaction(_) => "in_transaction",
             RoleReason::Transaction => "transaction",
@@ -181,6 +185,7 @@ impl fmt::Display for RoleReason {
             RoleReason::Learned => f.write_str("a replica has refused it as a write"),
             RoleReason::Empty => f.write_str("empty, reads nothing"),
             RoleReason::Writes(culprit) | RoleReason::Session(culprit) => culprit.fmt(f),
+            RoleReason::Catalog(objected) => objected.fmt(f),
             RoleReason::InTransaction(role) => write!(f, "in a transaction on the {role}"),
             RoleReason::Transaction => f.write_str("begins a transaction that may write"),
             RoleReason::ReadOnlyTransaction => f.write_str("begins a READ ONLY transaction"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use config::RoleSetting;
 use sql::facts::{Access, Begin, Effect, Facts, HintRole, Kind, Statement};
 
+use crate::catalog::{Catalog, Objected, Objection};
 use crate::decision::{SessionRouting, TargetRole};
 use crate::reason::{Culprit, RoleReason, is_session_kind};
 
@@ -17,7 +18,7 @@ pub(crate) struct RoleChoice {
 }
 
 /// Which role these facts want in this session.
-pub(crate) fn role_of(session: &SessionRouting, facts: &Arc<Facts>) -> RoleChoice {
+pub(crate) fn role_of(session: &SessionRouting, facts: &Arc<Facts>, catalog: &Arc<Catalog>) -> RoleChoice {
     if let Some(transaction) = session.transaction {
         return told(transaction.role, RoleReason::InTransaction(transaction.role));
     }
@@ -35,11 +36,11 @@ pub(crate) fn role_of(session: &SessionRouting, facts: &Arc<Facts>) -> RoleChoic
         RoleSetting::Primary => told(TargetRole::Primary, setting),
         RoleSetting::Replica => told(TargetRole::Replica, setting),
         RoleSetting::Auto => {
-            let (role, reason) = split(session.begin, facts);
+            let (role, reason) = split(session.begin, facts, catalog);
             told(role, reason)
         }
         RoleSetting::Observe => {
-            let (would, reason) = split(session.begin, facts);
+            let (would, reason) = split(session.begin, facts, catalog);
             RoleChoice { role: TargetRole::Primary, reason, would: Some(would) }
         }
     }
@@ -50,12 +51,13 @@ fn told(role: TargetRole, reason: RoleReason) -> RoleChoice {
 }
 
 /// The split: what reads goes to a replica, everything else to the primary.
-fn split(begin: Option<Begin>, facts: &Arc<Facts>) -> (TargetRole, RoleReason) {
+fn split(begin: Option<Begin>, facts: &Arc<Facts>, catalog: &Arc<Catalog>) -> (TargetRole, RoleReason) {
     if let [statement] = facts.statements.as_slice()
         && begin.is_none()
         && statement.kind == Kind::Select
         && statement.access == Access::Read
         && statement.effects.is_empty()
+        && catalog.clears(facts)
     {
         return (TargetRole::Replica, RoleReason::Reads);
     }
@@ -82,12 +84,24 @@ fn split(begin: Option<Begin>, facts: &Arc<Facts>) -> (TargetRole, RoleReason) {
             }
         }
     }
-    if transaction.is_some() {
+    if !catalog.clears(facts) {
+        (TargetRole::Primary, objected(facts, catalog))
+    } else if transaction.is_some() {
         (TargetRole::Replica, RoleReason::ReadOnlyTransaction)
     } else if reads {
         (TargetRole::Replica, RoleReason::Reads)
     } else {
         (TargetRole::Replica, RoleReason::Empty)
+    }
+}
+
+/// Why the catalog keeps a text from a replica that reads as far as it shows.
+#[cold]
+fn objected(facts: &Arc<Facts>, catalog: &Arc<Catalog>) -> RoleReason {
+    match catalog.objection(facts) {
+        Some((at, Objection::Unknown)) => RoleReason::Writes(Culprit::new(facts, at)),
+        Some((at, objection)) => RoleReason::Catalog(Objected::new(facts, catalog, at, objection)),
+        None => RoleReason::Reads,
     }
 }
 
@@ -137,6 +151,8 @@ fn demand(statement: &Statement, read_only: bool) -> Demand {
     }
     match statement.access {
         Access::Read => Demand::Read,
+        // The catalog knows what it calls.
+        Access::Unknown if statement.calls.complete => Demand::Read,
         Access::Unknown | Access::Write => Demand::Primary,
     }
 }

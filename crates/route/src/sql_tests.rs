@@ -16,6 +16,7 @@ fn words(analyzer: &mut Analyzer, map: &DatabaseMap, sql: &str) -> String {
         literals: analysis.literals,
         parameters: Some(&Texts(&[Some("DE"), Some("US"), None])),
         lex,
+        catalogs: &[],
     };
     crate::explain(map, &crate::decide(map, &SessionRouting::default(), &request))
 }

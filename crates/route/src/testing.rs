@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config::{ClusterId, KeyType, Placement, Scheme, Shard, ShardedTable, Sharding, TableName};
 use sql::LexSettings;
-use sql::facts::{Access, Because, Facts, Hint, KeyEquality, Keys, Kind, Relation, Statement, Value};
+use sql::facts::{Access, Because, Facts, KeyEquality, Keys, Kind, Relation, Statement, Value};
 
 use crate::decision::{Decision, ParameterValue, Parameters, Request, SessionRouting};
 use crate::map::DatabaseMap;
@@ -83,7 +83,7 @@ pub(crate) fn keyed(mut statement: Statement, equalities: Vec<KeyEquality>) -> S
 
 pub(crate) fn facts(statements: Vec<Statement>) -> Facts {
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
-    Facts { statements, hint: Hint::default(), access, names_prepared: false }
+    Facts { statements, access, ..Facts::default() }
 }
 
 /// Parameters in text format, of types left to the server.
@@ -111,6 +111,7 @@ pub(crate) fn decided(
         literals: &[],
         parameters: Some(&parameters),
         lex: LexSettings::default(),
+        catalogs: &[],
     };
     crate::decide(map, &session, &request)
 }

@@ -48,6 +48,7 @@ fn the_sharded_example_routes_as_it_says() {
             literals: analysis.literals,
             parameters: None,
             lex: LexSettings::default(),
+            catalogs: &[],
         };
         let decision = route::decide(&map, &SessionRouting::default(), &request);
         assert_eq!(route::explain(&map, &decision), expected);

@@ -13,6 +13,7 @@ use sql::facts::{Access, Begin, Facts, Hint, Kind, PinReason};
 use wire::ErrorReport;
 use wire::backend::TransactionStatus;
 
+use crate::catalogs::Catalogs;
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
 use crate::ledger::OpenEntries;
@@ -52,6 +53,8 @@ pub(crate) struct Book {
     pub(crate) pin: Option<PinReason>,
     /// Its place among the pinned sessions of a pool.
     pub(crate) pinned_to: Option<PinnedTo>,
+    /// What its databases' catalogs say.
+    pub(crate) catalogs: Catalogs,
     /// How its texts are to be read.
     pub(crate) lex: LexSettings,
     /// A replica has just refused the request at hand: its texts are learned as writes while it is planned again.
@@ -138,6 +141,9 @@ impl Book {
         } else {
             facts.access != Access::Read
         };
+        if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
+            work.changes_catalog = true;
+        }
         self.note_effects(work, facts);
     }
 

@@ -1,5 +1,6 @@
 //! One client's life, from accept to close.
 
+mod catalogs;
 pub mod cell;
 pub mod context;
 pub mod core;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config::{PoolMode, RoleSetting};
 use route::{
-    DatabaseMap, Decision, ParameterValue, Parameters, Reason, Request as RouteRequest, RoleReason,
+    Catalog, DatabaseMap, Decision, ParameterValue, Parameters, Reason, Request as RouteRequest, RoleReason,
     SessionRouting, Target, TargetRole,
 };
 use sql::facts::{Access, Facts, Kind, Statement};
@@ -106,8 +106,14 @@ impl Book {
     ) -> Plan {
         let facts = unknown_facts(what);
         let routing = self.routing_now(map, bound, None);
-        let request =
-            RouteRequest { facts: &facts, sql: b"", literals: &[], parameters: None, lex: self.lex };
+        let request = RouteRequest {
+            facts: &facts,
+            sql: b"",
+            literals: &[],
+            parameters: None,
+            lex: self.lex,
+            catalogs: &[],
+        };
         let decision = route::decide(map, &routing, &request);
         self.remember(what.as_bytes(), &decision, bound);
         work.planned.push_back(Planned::Query(facts));
@@ -184,8 +190,14 @@ impl Book {
                 } else {
                     let routing = self.routing_now(map, bound, verdict.begin);
                     let literals = analysis.literals;
-                    let request =
-                        RouteRequest { facts: &facts, sql, literals, parameters: None, lex: self.lex };
+                    let request = RouteRequest {
+                        facts: &facts,
+                        sql,
+                        literals,
+                        parameters: None,
+                        lex: self.lex,
+                        catalogs: self.catalogs(),
+                    };
                     let decision = self.learned(core, &facts, route::decide(map, &routing, &request), true);
                     self.remember(sql, &decision, bound);
                     verdict.add(map, decision);
@@ -212,7 +224,8 @@ impl Book {
                     verdict.own += 1;
                 } else {
                     let routing = self.routing_now(map, bound, verdict.begin);
-                    let decision = route::describe(map, &routing, &text.request(self.lex, None));
+                    let decision =
+                        route::describe(map, &routing, &text.request(self.lex, None, self.catalogs()));
                     let decision = self.learned(core, &text.facts, decision, false);
                     self.remember(text.statement.query(), &decision, bound);
                     verdict.add(map, decision);
@@ -228,7 +241,8 @@ impl Book {
                     verdict.count(text.as_deref());
                     if let Some(text) = text.filter(|text| !own::is_own(&text.facts)) {
                         let routing = self.routing_now(map, bound, verdict.begin);
-                        let decision = route::describe(map, &routing, &text.request(self.lex, None));
+                        let decision =
+                            route::describe(map, &routing, &text.request(self.lex, None, self.catalogs()));
                         verdict.add(map, decision);
                     }
                 }
@@ -272,7 +286,7 @@ impl Book {
         let values = bind.map(|bind| BoundValues { bind, types: &text.statement.types });
         let values = values.as_ref().map(|values| values as &dyn Parameters);
         let routing = self.routing_now(map, bound, verdict.begin);
-        let decision = route::decide(map, &routing, &text.request(self.lex, values));
+        let decision = route::decide(map, &routing, &text.request(self.lex, values, self.catalogs()));
         let decision = self.learned(core, &text.facts, decision, true);
         self.remember(text.statement.query(), &decision, bound);
         if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
@@ -400,6 +414,7 @@ impl Text {
         &'a self,
         lex: sql::LexSettings,
         parameters: Option<&'a dyn Parameters>,
+        catalogs: &'a [Arc<Catalog>],
     ) -> RouteRequest<'a> {
         RouteRequest {
             facts: &self.facts,
@@ -407,6 +422,7 @@ impl Text {
             literals: &self.literals,
             parameters,
             lex,
+            catalogs,
         }
     }
 }

@@ -214,6 +214,10 @@ impl Session {
             return None;
         }
         PoolStats::add_time(&stats.transaction_time, now - held.since);
+        if work.changes_catalog {
+            work.changes_catalog = false;
+            self.group.shared.mark_catalogs_changed();
+        }
         self.is_over(work).then_some(Relayed::Done)
     }
 

@@ -299,6 +299,7 @@ impl Session {
     /// Where a request goes; `None` if it was answered without a server.
     fn plan_request(&mut self, work: &mut Work, request: &mut Request) -> Result<Option<Target>, End> {
         self.follow_reload()?;
+        self.book.follow_catalogs(&self.group.shared);
         let map = &self.group.shared.map;
         work.planned.clear();
         let total = match *request {
@@ -414,6 +415,7 @@ impl Session {
             return Err(ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message).into());
         };
         self.group = self.core.pools.group(&group);
+        self.book.forget_catalogs();
         self.placement = group.place_on(self.core.pools.core);
         self.book.mode = group.pool.mode;
         self.book.proven = Rc::clone(&self.group.proven);

@@ -121,6 +121,7 @@ fn open_book(
         begin_refused: false,
         pin: None,
         pinned_to: None,
+        catalogs: Default::default(),
         lex: book::lex_settings(&Parameters::default()),
         learning: false,
         last: None,

@@ -41,6 +41,8 @@ pub(crate) struct Work {
     pub(crate) answered: Answered,
     /// What was sent since the last ReadyForQuery might have been committed.
     pub(crate) may_commit: bool,
+    /// Something was sent that changes a catalog; the transaction isn't over.
+    pub(crate) changes_catalog: bool,
     /// What was found out of the messages that are in hand and not yet sent on.
     pub(crate) planned: VecDeque<Planned>,
     /// Portals of statements that pgweir answers itself.
@@ -159,6 +161,7 @@ impl Work {
             ready_seen: 0,
             answered: Answered::default(),
             may_commit: false,
+            changes_catalog: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
             retry: Retry::No,
@@ -206,6 +209,7 @@ impl Work {
         self.ready_sent = 0;
         self.ready_seen = 0;
         self.may_commit = false;
+        self.changes_catalog = false;
         self.planned.clear();
         self.own_portals.clear();
         self.retry = Retry::No;

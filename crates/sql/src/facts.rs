@@ -3,6 +3,8 @@
 //! A fact is only written here when it is certain. Whatever could not be decided is `Unknown`, and `Unknown` goes to
 //! the primary (and is refused on a sharded database).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// An identifier as Postgres sees it: folded to lower case unless it was quoted.
 pub type Name = Box<str>;
 
@@ -17,6 +19,8 @@ pub struct Facts {
     pub access: Access,
     /// A statement of it names one that SQL's PREPARE made: [`crate::prepared::places`] tells where.
     pub names_prepared: bool,
+    /// What somebody has concluded from these facts, so that it needn't be concluded again.
+    pub memo: Memo,
 }
 
 /// Facts of one statement.
@@ -34,6 +38,8 @@ pub struct Statement {
     /// Whether `relations` is surely complete. False for anything that was not fully understood, for functions that
     /// may read tables of their own, for DO, CALL and the like.
     pub relations_complete: bool,
+    /// What it calls: its access may depend on what these are in its database. Empty where it surely writes.
+    pub calls: Calls,
     /// What it does to the state of the session that a pool must not lose.
     pub effects: Vec<Effect>,
     /// Key values, for sharding.
@@ -54,6 +60,7 @@ impl Statement {
             because: None,
             relations: Vec::new(),
             relations_complete: true,
+            calls: Calls { complete: true, ..Calls::default() },
             effects: Vec::new(),
             keys: Keys::None,
             assigned: Vec::new(),
@@ -76,6 +83,7 @@ impl Statement {
         let mut statement = Self::read(Kind::Unknown);
         statement.worsen(Access::Unknown, Because::NotUnderstood(why.into()));
         statement.relations_complete = false;
+        statement.calls.complete = false;
         statement.effects.push(Effect::Pin(PinReason::Doubt));
         statement
     }
@@ -215,6 +223,65 @@ pub struct Relation {
     /// Whether the statement changes it.
     pub written: bool,
 }
+
+/// What a statement calls, by the names that it gives; a database's catalog knows what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Calls {
+    /// Functions, each name once; built-in ones too, of which a database may have overloads of its own.
+    pub functions: Vec<Call>,
+    /// Operators, each once. Not those that a keyword stands for (IN, LIKE, USING …).
+    pub operators: Vec<Name>,
+    /// Whether a value is cast explicitly.
+    pub casts: bool,
+    /// Nothing else keeps the statement from being a read: if `access` is `Unknown`, only because of functions that
+    /// are listed here.
+    pub complete: bool,
+}
+
+/// A function that a statement calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The schema, if the statement said one.
+    pub schema: Option<Name>,
+    /// The function's own name.
+    pub name: Name,
+    /// It is a built-in function that only reads.
+    pub reads: bool,
+}
+
+/// A conclusion of yes or no, with the number of what it was drawn from besides the facts. It is forgotten when
+/// another is drawn, and no part of what the facts say: all are equal.
+#[derive(Debug, Default)]
+pub struct Memo(AtomicU64);
+
+impl Memo {
+    /// What was concluded under this number, if that was the last conclusion. `under`: below 2^62, and never 0.
+    #[inline]
+    #[must_use]
+    pub fn recall(&self, under: u64) -> Option<bool> {
+        let kept = self.0.load(Ordering::Relaxed);
+        (kept >> 1 == under).then_some(kept & 1 == 1)
+    }
+
+    /// Remembers a conclusion.
+    pub fn remember(&self, under: u64, concluded: bool) {
+        self.0.store(under << 1 | u64::from(concluded), Ordering::Relaxed);
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Memo {}
 
 /// An effect on session state.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::facts::{Effect, PinReason};
 
 /// What calling a function means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It reads nothing but its arguments and the catalogs.
     Reads,
     /// It reads tables that are named by its arguments.
@@ -83,6 +83,12 @@ const GRAMMAR: [&str; 25] = [
     "xmlpi",
     "xmlroot",
 ];
+
+/// What this function of `pg_catalog` does, by its name as the catalog has it.
+#[must_use]
+pub fn built_in(name: &str) -> Verdict {
+    verdict(Some("pg_catalog"), name, true)
+}
 
 /// What this function does, by its name (folded) and schema, if one was written.
 pub(crate) fn verdict(schema: Option<&str>, name: &str, quoted: bool) -> Verdict {
@@ -178,7 +184,8 @@ pub(crate) fn is_primary_setting(name: &str) -> bool {
 }
 
 /// Whether only the primary has this relation of `pg_catalog` right.
-pub(crate) fn is_primary_relation(schema: Option<&str>, name: &str) -> bool {
+#[must_use]
+pub fn is_primary_relation(schema: Option<&str>, name: &str) -> bool {
     match schema {
         None | Some("pg_catalog") => {
             name.starts_with("pg_stat_")

@@ -32,4 +32,5 @@ mod utility;
 mod walk;
 
 pub use analyzer::{Analysis, Analyzer, LexSettings};
+pub use functions::{Verdict, built_in, is_primary_relation};
 pub use literal::literal_text;

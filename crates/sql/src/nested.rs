@@ -1,6 +1,6 @@
 //! EXPLAIN and COPY: commands around a query.
 
-use crate::facts::{Access, Because, Kind, Relation, Statement};
+use crate::facts::{Access, Because, Calls, Kind, Relation, Statement};
 use crate::lexer::TokenKind;
 use crate::statement::{self, judge_relation, relation_parts};
 use crate::tokens::{Cursor, bytes};
@@ -28,6 +28,7 @@ pub(crate) fn explain(mut rest: Cursor<'_>) -> Statement {
     let mut facts = Statement { kind: Kind::Explain, alone: false, ..explained };
     if !analyze {
         facts.effects.clear();
+        facts.calls = Calls::default();
         // A statement prepared in SQL is known to one connection only.
         let prepared = rest.is("execute");
         if !prepared {

@@ -4,11 +4,11 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::convert::convert;
-use crate::facts::{Access, Because, Keys, Kind, Statement};
+use crate::facts::{Access, Because, Calls, Keys, Kind, Name, Statement};
 use crate::lexer::TokenKind;
 use crate::rows::{self, Pruned};
 use crate::scan::{Scan, scan};
-use crate::tokens::Cursor;
+use crate::tokens::{Cursor, bytes, is_word};
 use crate::walk;
 
 /// Deeper parentheses are not given to the parser.
@@ -37,7 +37,38 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         Err(why) => by_tokens(kind, why),
     };
     apply(&guards, &mut statement);
+    if statement.access == Access::Write {
+        statement.calls = Calls::default();
+    } else {
+        statement.calls.operators = operators(text);
+        statement.calls.casts |= has_typed_literal(text);
+    }
     statement
+}
+
+/// Whether a string may have its type in front of it (`mood 'sad'`), which the parser takes for an alias.
+fn has_typed_literal(text: Cursor<'_>) -> bool {
+    const OTHERS: [&str; 12] =
+        ["select", "as", "and", "or", "like", "ilike", "then", "else", "when", "escape", "is", "not"];
+    text.rest.windows(2).any(|pair| {
+        let type_ends =
+            matches!(pair[0].kind, TokenKind::Word | TokenKind::Quoted | TokenKind::Punctuation(b')'));
+        let keyword = OTHERS.iter().any(|word| is_word(text.sql, &pair[0], word));
+        pair[1].kind == TokenKind::String && type_ends && !keyword
+    })
+}
+
+/// The operators of a text, each once.
+fn operators(text: Cursor<'_>) -> Vec<Name> {
+    let mut found: Vec<Name> = Vec::new();
+    for token in text.rest.iter().filter(|token| token.kind == TokenKind::Operator) {
+        if let Ok(name) = std::str::from_utf8(bytes(text.sql, token))
+            && !found.iter().any(|known| **known == *name)
+        {
+            found.push(name.into());
+        }
+    }
+    found
 }
 
 /// Parses what is left of a statement after pruning.
@@ -151,6 +182,7 @@ fn apply(guards: &Scan, statement: &mut Statement) {
     if guards.unreadable {
         statement.worsen(Access::Unknown, Because::NotUnderstood("a name in U&\"…\"".into()));
         statement.relations_complete = false;
+        statement.calls.complete = false;
         statement.keys = Keys::None;
     }
 }

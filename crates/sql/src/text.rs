@@ -1,6 +1,6 @@
 //! A whole text to facts: its statements one by one, split at the semicolons that end one.
 
-use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, PinReason, Statement};
+use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, Memo, PinReason, Statement};
 use crate::hint;
 use crate::lexer::{Lexer, TokenKind};
 use crate::prepared;
@@ -17,7 +17,7 @@ const MAX_STATEMENTS: usize = 10_000;
 pub(crate) fn facts(sql: &[u8], conforming: bool, literals: &[Literal]) -> Facts {
     let (statements, names_prepared) = statements(sql, conforming, literals);
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
-    Facts { statements, hint: hint::parse(sql), access, names_prepared }
+    Facts { statements, hint: hint::parse(sql), access, names_prepared, memo: Memo::default() }
 }
 
 /// The facts of a text that cannot be looked at.

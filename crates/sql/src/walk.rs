@@ -11,7 +11,7 @@ use sqlparser::ast::{
     TableWithJoins, UpdateTableFromKind, Visit, Visitor,
 };
 
-use crate::facts::{Access, Because, Kind, Name, Relation, Statement};
+use crate::facts::{Access, Because, Call, Kind, Name, Relation, Statement};
 use crate::functions::{self, Verdict};
 use crate::keys;
 use crate::statement::{judge_relation, relation_parts};
@@ -106,7 +106,13 @@ impl Walk {
         let quoted = matches!(name.0.as_slice(),
             [ObjectNamePart::Identifier(only)] if only.quote_style.is_some());
         let Some((schema, name)) = relation_parts(parts) else { return no(true) };
-        match functions::verdict(schema.as_deref(), &name, quoted) {
+        let verdict = functions::verdict(schema.as_deref(), &name, quoted);
+        let reads = matches!(verdict, Verdict::Reads | Verdict::ReadsUnknownTables);
+        let call = Call { schema, name: name.clone(), reads };
+        if !self.statement.calls.functions.contains(&call) {
+            self.statement.calls.functions.push(call);
+        }
+        match verdict {
             Verdict::Reads => {}
             Verdict::ReadsUnknownTables => self.statement.relations_complete = false,
             Verdict::Primary => {
@@ -379,6 +385,10 @@ impl Visitor for Walk {
             Expr::Function(function) => {
                 no(function.uses_odbc_syntax || function.parameters != FunctionArguments::None)?;
                 self.function(&function.name)
+            }
+            Expr::Cast { .. } | Expr::TypedString(_) => {
+                self.statement.calls.casts = true;
+                GO_ON
             }
             Expr::JsonAccess { .. }
             | Expr::InUnnest { .. }

@@ -52,6 +52,11 @@ fn database_of(config: &Config, id: ClusterId, cluster: &Cluster) -> String {
     cluster.dbname.as_deref().or_else(of_databases).unwrap_or(LAST_RESORT).to_owned()
 }
 
+/// The names on a cluster of the databases that have one of their own.
+pub(super) fn names_on(config: &Config, id: ClusterId) -> impl Iterator<Item = &str> {
+    config.databases.iter().filter_map(move |database| name_on(database, id)).filter(|name| *name != "*")
+}
+
 /// A database's name on a cluster, if it lives there; `*` if it has the name that its client gives.
 fn name_on(database: &Database, id: ClusterId) -> Option<&str> {
     let dbname = match &database.placement {

@@ -78,7 +78,7 @@ async fn ask(client: &Client) -> Result<NodeRole, ProbeError> {
 }
 
 impl ProbeError {
-    fn from_pool(error: PoolError<ProbeError>) -> Self {
+    pub(super) fn from_pool(error: PoolError<ProbeError>) -> Self {
         match error {
             PoolError::Backend(error) => error,
             other => ProbeError::Pool(other.to_string()),

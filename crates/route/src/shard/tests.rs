@@ -246,8 +246,14 @@ fn a_transaction_stays_on_its_shard() {
 fn to_describe_no_value_is_needed() {
     let describe = |statement: Statement| {
         let facts = Arc::new(facts(vec![statement]));
-        let request =
-            Request { facts: &facts, sql: b"", literals: &[], parameters: None, lex: LexSettings::default() };
+        let request = Request {
+            facts: &facts,
+            sql: b"",
+            literals: &[],
+            parameters: None,
+            lex: LexSettings::default(),
+            catalogs: &[],
+        };
         crate::describe(&sharded(), &SessionRouting::default(), &request).target().map(|target| target.shard)
     };
     assert_eq!(describe(customers()), Some(US));

@@ -29,7 +29,7 @@ impl<'a> Session<'a> {
         let analysis = self.analyzer.analyze(sql, lex);
         let facts = Arc::clone(analysis.facts);
         let literals = analysis.literals;
-        let request = Request { facts: &facts, sql, literals, parameters: None, lex };
+        let request = Request { facts: &facts, sql, literals, parameters: None, lex, catalogs: &[] };
         let decision = route::decide(self.map, &self.routing, &request);
         let takes_data = facts.statements.last().is_some_and(|statement| statement.kind == Kind::CopyIn);
         if let Decision::Go { target, .. } = &decision {

@@ -1,0 +1,183 @@
+//! What a database is asked for its catalog, and its answers as rows.
+//!
+//! What views and policies call is found in their rules as `pg_rewrite` and `pg_policy` keep them, node trees in which
+//! each call has its function's oid: `pg_depend` says nothing of built-in functions.
+
+use route::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow};
+use thiserror::Error;
+use tokio_postgres::{Client, Row};
+
+/// More rows of one kind than this are not taken: nothing is known of that catalog then.
+const MOST_ROWS: usize = 100_000;
+
+/// All looks see one state of the catalog, by names that no search_path bends, and don't take for ever.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+     SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off";
+
+/// Changes whenever a row is made, changed or dropped that the catalog is made of: each has the id of the transaction
+/// that made it.
+const FINGERPRINT: &str = "\
+SELECT concat_ws(' ', \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_namespace), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_proc WHERE oid >= 16384), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_class \
+    WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'), \
+  (SELECT count(*) || ':' || coalesce(sum(r.xmin::text::int8), 0) FROM pg_rewrite r WHERE oid >= 16384), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_policy), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_inherits), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_operator WHERE oid >= 16384), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_cast WHERE oid >= 16384), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_constraint WHERE contypid <> 0))";
+
+/// An aggregate is as volatile as the functions that it is made of.
+const FUNCTIONS: &str = "\
+SELECT n.nspname::text, p.proname::text, bool_or(p.provolatile = 'v' OR EXISTS ( \
+         SELECT FROM pg_aggregate a JOIN pg_proc t \
+             ON t.oid IN (a.aggtransfn, a.aggfinalfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
+          WHERE p.prokind = 'a' AND a.aggfnoid = p.oid AND t.provolatile = 'v')) \
+  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+ WHERE p.prokind <> 'p' AND (p.oid >= 16384 OR n.nspname = 'pg_catalog') \
+ GROUP BY 1, 2";
+
+/// System views too, where the database's own read them.
+const RELATIONS: &str = "\
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.oid < 16384 \
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+ WHERE c.relpersistence <> 't' AND (c.relkind IN ('v', 'S', 'f') OR c.relrowsecurity OR c.relhassubclass \
+    OR (c.relpersistence = 'u' AND c.relkind IN ('r', 'p', 'm')))";
+
+/// Children that may be guarded, and their parents.
+const CHILDREN: &str = "\
+SELECT i.inhparent, i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+ WHERE c.relkind = 'f' OR c.relhassubclass OR (c.relpersistence = 'u' AND c.relkind IN ('r', 'p'))";
+
+/// What the trees of rules and policies name: relations (`r`), functions (`f`), or a locking clause (`l`).
+const NAMED: &str = "\
+SELECT DISTINCT o.relation, \
+       CASE WHEN m[1] = 'relid' THEN 'r' WHEN m[1] IS NULL THEN 'l' ELSE 'f' END, coalesce(m[2], '0')::oid \
+  FROM (SELECT r.ev_class AS relation, r.ev_action::text AS tree \
+          FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class \
+         WHERE c.relkind = 'v' AND c.oid >= 16384 AND r.ev_type = '1' \
+        UNION ALL \
+        SELECT p.polrelid, p.polqual::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid \
+         WHERE c.relrowsecurity AND p.polcmd IN ('r', '*')) o, \
+       regexp_matches(o.tree, ':(relid|funcid|opfuncid|aggfnoid|winfnoid) (\\d+)|\\{ROWMARKCLAUSE', 'g') m \
+ WHERE m[2] IS DISTINCT FROM '0'";
+
+const OPERATORS: &str = "\
+SELECT DISTINCT o.oprname::text FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode \
+ WHERE o.oid >= 16384 AND p.provolatile = 'v'";
+
+/// Explicit casts and domains' checks; implicit casts.
+const CASTS: &str = "\
+SELECT EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc \
+                WHERE k.oid >= 16384 AND p.provolatile = 'v') \
+    OR EXISTS (SELECT FROM pg_constraint c, regexp_matches(c.conbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+                 JOIN pg_proc p ON p.oid = m[1]::oid WHERE c.contypid <> 0 AND p.provolatile = 'v'), \
+       EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc \
+                WHERE k.oid >= 16384 AND p.provolatile = 'v' AND k.castcontext = 'i')";
+
+/// What tells one state of a catalog from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fingerprint(String);
+
+/// Why the answers are no catalog.
+#[derive(Debug, Error)]
+pub(super) enum AnswerError {
+    #[error("{0}")]
+    Query(#[from] tokio_postgres::Error),
+    #[error("there are more than {MOST_ROWS} of its {0}")]
+    TooMany(&'static str),
+}
+
+/// Asks for all, unless the fingerprint is still the known one.
+pub(super) async fn ask(
+    client: &Client,
+    known: Option<&Fingerprint>,
+) -> Result<Option<(Fingerprint, CatalogRows)>, AnswerError> {
+    client.batch_execute(BEGIN).await?;
+    let fingerprint = Fingerprint(client.query_one(FINGERPRINT, &[]).await?.try_get(0)?);
+    let rows = if known == Some(&fingerprint) { None } else { Some(rows(client).await?) };
+    client.batch_execute("COMMIT").await?;
+    Ok(rows.map(|rows| (fingerprint, rows)))
+}
+
+async fn rows(client: &Client) -> Result<CatalogRows, AnswerError> {
+    let mut rows = CatalogRows {
+        functions: each(client, "functions", FUNCTIONS, function).await?,
+        relations: each(client, "relations", RELATIONS, relation).await?,
+        reads: each(client, "children", CHILDREN, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
+        volatile_operators: each(client, "operators", OPERATORS, |row| row.try_get(0)).await?,
+        ..CatalogRows::default()
+    };
+    let casts = client.query_one(CASTS, &[]).await?;
+    (rows.volatile_casts, rows.volatile_implicit_casts) = (casts.try_get(0)?, casts.try_get(1)?);
+    let named = each(client, "rules", NAMED, named).await?;
+    let mut called = Vec::new();
+    for (relation, what, oid) in named {
+        match what.as_str() {
+            "r" => rows.reads.push((relation, oid)),
+            "l" => rows.locks.push(relation),
+            _ => called.push((relation, oid)),
+        }
+    }
+    rows.calls = calls(client, &called).await?;
+    Ok(rows)
+}
+
+/// The functions of these oids that are not immutable, by the relations that call them.
+async fn calls(client: &Client, called: &[(u32, u32)]) -> Result<Vec<CalledRow>, AnswerError> {
+    const CALLED: &str = "\
+        SELECT c.relation, n.nspname::text, p.proname::text, p.provolatile = 'v' OR EXISTS ( \
+                 SELECT FROM pg_aggregate a JOIN pg_proc t \
+                     ON t.oid IN (a.aggtransfn, a.aggfinalfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
+                  WHERE a.aggfnoid = p.oid AND t.provolatile = 'v') \
+          FROM unnest($1::oid[], $2::oid[]) AS c (relation, function) \
+          JOIN pg_proc p ON p.oid = c.function JOIN pg_namespace n ON n.oid = p.pronamespace \
+         WHERE p.provolatile <> 'i' OR p.prokind = 'a'";
+    let (relations, functions): (Vec<u32>, Vec<u32>) = called.iter().copied().unzip();
+    let rows = client.query(CALLED, &[&relations, &functions]).await?;
+    let call = |row: &Row| {
+        Ok(CalledRow {
+            relation: row.try_get(0)?,
+            schema: row.try_get(1)?,
+            name: row.try_get(2)?,
+            volatile: row.try_get(3)?,
+        })
+    };
+    rows.iter().map(call).collect()
+}
+
+/// All rows of a question, but no more than there may be.
+async fn each<T>(
+    client: &Client,
+    what: &'static str,
+    question: &str,
+    row: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+) -> Result<Vec<T>, AnswerError> {
+    let rows = client.query(&format!("{question} LIMIT {}", MOST_ROWS + 1), &[]).await?;
+    if rows.len() > MOST_ROWS {
+        return Err(AnswerError::TooMany(what));
+    }
+    Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+}
+
+fn function(row: &Row) -> Result<FunctionRow, tokio_postgres::Error> {
+    Ok(FunctionRow { schema: row.try_get(0)?, name: row.try_get(1)?, volatile: row.try_get(2)? })
+}
+
+fn relation(row: &Row) -> Result<RelationRow, tokio_postgres::Error> {
+    let (kind, persistence): (String, String) = (row.try_get(3)?, row.try_get(4)?);
+    let kind = match (kind.as_str(), persistence.as_str(), row.try_get(5)?) {
+        (_, _, true) => RelationKind::System,
+        ("S", ..) => RelationKind::Sequence,
+        ("f", ..) => RelationKind::Foreign,
+        (_, "u", _) => RelationKind::Unlogged,
+        _ => RelationKind::Plain,
+    };
+    Ok(RelationRow { oid: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)?, kind })
+}
+
+fn named(row: &Row) -> Result<(u32, String, u32), tokio_postgres::Error> {
+    Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+}

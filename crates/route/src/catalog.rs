@@ -1,0 +1,207 @@
+//! What a database's catalog says of the functions, relations, operators and casts that a statement names.
+//!
+//! Immutable and without I/O: `backend` reads the rows, [`Catalog::of`] makes a catalog of them, a change is a new one.
+
+mod build;
+mod objection;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use sql::facts::{Access, Call, Facts, Name, Relation, Statement};
+
+pub use objection::Objected;
+pub(crate) use objection::Objection;
+pub use rows::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow};
+
+/// What is known of one database's catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Unlike any other catalog's in this process; never 0.
+    number: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// It can't be read, or nobody would ask: facts count alone, and what a replica refuses is learned.
+    Unavailable,
+    /// It is being read: what depends on it is the primary's.
+    Unsettled,
+    Known(Box<Known>),
+}
+
+/// A catalog that was read.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Functions that are not Postgres' own, by name.
+    functions: HashMap<Name, Named<bool>>,
+    /// Volatile ones among them that bear the name of a built-in function.
+    shadows: HashMap<Name, Named<()>>,
+    /// Relations that only the primary may read, by name.
+    relations: HashMap<Name, Named<Guarded>>,
+    /// Operators that call a volatile function.
+    operators: HashSet<Name>,
+    /// One of them may stand behind a keyword, or a cast that is volatile is applied unasked: any statement may call it.
+    anywhere: bool,
+    /// A cast, or a domain's check, calls a volatile function.
+    casts: bool,
+}
+
+/// What bears one name, in several schemas.
+#[derive(Debug)]
+struct Named<T>(Vec<(Name, T)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Named<T> {
+    /// All that the name may mean where it is written with this schema, or without one: what a search_path makes of
+    /// it is not known here.
+    fn meant<'a, 'b: 'a>(&'b self, schema: Option<&'a str>) -> impl Iterator<Item = &'b T> + 'a {
+        let fits = move |(of, _): &&(Name, T)| schema.is_none_or(|schema| **of == *schema);
+        self.0.iter().filter(fits).map(|(_, what)| what)
+    }
+}
+
+/// Why only the primary may read a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    /// A standby has none of its rows.
+    Unlogged,
+    /// What a standby has of it runs ahead.
+    Sequence,
+    /// What it reads is elsewhere.
+    Foreign,
+    /// A view that locks rows.
+    LockingView,
+    /// A view, or a policy, calls this function.
+    Calls(Name),
+    /// A view, or a parent, that reads this relation, which is guarded itself.
+    Reads(Name),
+}
+
+static UNAVAILABLE: LazyLock<Arc<Catalog>> =
+    LazyLock::new(|| Arc::new(Catalog::numbered(Content::Unavailable)));
+
+impl Catalog {
+    /// The catalog of which nothing is known and nothing will be.
+    pub fn unavailable() -> &'static Arc<Catalog> {
+        &UNAVAILABLE
+    }
+
+    /// A catalog that is being read: while it lasts, what depends on it goes to the primary.
+    pub fn unsettled() -> Catalog {
+        Catalog::numbered(Content::Unsettled)
+    }
+
+    /// A catalog of these rows.
+    pub fn of(rows: CatalogRows) -> Catalog {
+        Catalog::numbered(Content::Known(Box::new(build::known(rows))))
+    }
+
+    fn numbered(content: Content) -> Catalog {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Catalog { number: NEXT.fetch_add(1, Ordering::Relaxed), content }
+    }
+
+    /// How many functions and guarded relations are known; `None`: it isn't known.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        match &self.content {
+            Content::Known(known) => Some((known.functions.len(), known.relations.len())),
+            Content::Unavailable | Content::Unsettled => None,
+        }
+    }
+
+    /// Whether a replica may have a text of which the facts alone say that it reads, or that it does if the functions
+    /// do that it calls.
+    #[inline]
+    pub(crate) fn clears(&self, facts: &Facts) -> bool {
+        match facts.memo.recall(self.number) {
+            Some(cleared) => cleared,
+            None => self.look(facts),
+        }
+    }
+
+    #[cold]
+    fn look(&self, facts: &Facts) -> bool {
+        let cleared = self.objection(facts).is_none();
+        facts.memo.remember(self.number, cleared);
+        cleared
+    }
+
+    /// The first that it has against a replica: the statement's place, and what it is.
+    pub(crate) fn objection(&self, facts: &Facts) -> Option<(usize, Objection)> {
+        let statements = facts.statements.iter().enumerate();
+        statements.filter(|(_, statement)| statement.access != Access::Write).find_map(|(at, statement)| {
+            let objection = match &self.content {
+                Content::Unavailable => (statement.access == Access::Unknown).then_some(Objection::Unknown),
+                Content::Unsettled => depends(statement).then_some(Objection::Unsettled),
+                Content::Known(known) => known.objection(statement),
+            };
+            objection.map(|objection| (at, objection))
+        })
+    }
+
+    fn known(&self) -> Option<&Known> {
+        match &self.content {
+            Content::Known(known) => Some(known),
+            Content::Unavailable | Content::Unsettled => None,
+        }
+    }
+}
+
+/// Whether a statement's access depends on the catalog.
+fn depends(statement: &Statement) -> bool {
+    let own = |relation: &Relation| {
+        !relation
+            .schema
+            .as_deref()
+            .is_some_and(|schema| ["pg_catalog", "information_schema"].contains(&schema))
+            && !(relation.schema.is_none() && relation.name.starts_with("pg_"))
+    };
+    statement.access == Access::Unknown || statement.relations.iter().any(own)
+}
+
+impl Known {
+    fn objection(&self, statement: &Statement) -> Option<Objection> {
+        if self.anywhere {
+            return Some(Objection::Anywhere);
+        }
+        let place = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let relation = statement.relations.iter().position(|relation| self.guards(relation).is_some());
+        if let Some(at) = relation {
+            return Some(Objection::Relation(place(at)));
+        }
+        let calls = &statement.calls;
+        if let Some(at) = calls.functions.iter().position(|call| !self.reads(call)) {
+            return Some(Objection::Function(place(at)));
+        }
+        if let Some(at) = calls.operators.iter().position(|name| self.operators.contains(name)) {
+            return Some(Objection::Operator(place(at)));
+        }
+        (self.casts && calls.casts).then_some(Objection::Cast)
+    }
+
+    fn guards(&self, relation: &Relation) -> Option<&Guarded> {
+        self.relations.get(&relation.name)?.meant(relation.schema.as_deref()).next()
+    }
+
+    /// Whether all that a call may mean only reads.
+    fn reads(&self, call: &Call) -> bool {
+        let schema = call.schema.as_deref();
+        if call.reads {
+            return self.shadows.get(&call.name).is_none_or(|named| named.meant(schema).next().is_none());
+        }
+        let Some(named) = self.functions.get(&call.name) else { return false };
+        let mut meant = named.meant(schema).peekable();
+        meant.peek().is_some() && meant.all(|reads| *reads)
+    }
+}

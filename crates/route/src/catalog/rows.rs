@@ -1,0 +1,75 @@
+//! The rows that a catalog is made of, as they come out of `pg_proc`, `pg_class` and their kind.
+
+/// All that is read of one database.
+#[derive(Debug, Default)]
+pub struct CatalogRows {
+    /// Functions and aggregates, by schema and name; built-in ones too.
+    pub functions: Vec<FunctionRow>,
+    /// Relations that may be guarded: sequences, foreign and unlogged tables, views, tables with row security or with
+    /// children.
+    pub relations: Vec<RelationRow>,
+    /// A view or parent, by oid, and a relation that is read with it.
+    pub reads: Vec<(u32, u32)>,
+    /// What views and policies call.
+    pub calls: Vec<CalledRow>,
+    /// Views, by oid, that lock rows.
+    pub locks: Vec<u32>,
+    /// Names of operators that call a volatile function.
+    pub volatile_operators: Vec<String>,
+    /// An explicit cast, or the check of a domain, calls a volatile function.
+    pub volatile_casts: bool,
+    /// An implicit cast does.
+    pub volatile_implicit_casts: bool,
+}
+
+/// All overloads of a function in one schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionRow {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether one of them is VOLATILE, or an aggregate over a function that is.
+    pub volatile: bool,
+}
+
+/// A relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationRow {
+    /// Its oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+}
+
+/// What a relation is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// A sequence.
+    Sequence,
+    /// A foreign table.
+    Foreign,
+    /// An unlogged table.
+    Unlogged,
+    /// A view of the database's own, or a table: what it reads and calls decides.
+    Plain,
+    /// A view or table of `pg_catalog` or `information_schema`: its name decides.
+    System,
+}
+
+/// A function that a view's rule or a policy calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalledRow {
+    /// The view or table, by oid.
+    pub relation: u32,
+    /// The function's schema.
+    pub schema: String,
+    /// The function's name.
+    pub name: String,
+    /// Whether this overload is VOLATILE.
+    pub volatile: bool,
+}
