@@ -70,18 +70,24 @@ impl Book {
         };
         let (decision, facts) = match (lone, text) {
             (Some(Place { verb: Verb::Prepare, .. }), Some(text)) => {
-                let decision = route::describe(map, &routing, &text.request(self.lex, None));
+                let decision = route::describe(map, &routing, &text.request(self.lex, None, self.catalogs()));
                 let facts = Facts { statements: vec![Statement::read(Kind::Prepare)], ..Facts::default() };
                 (self.learned(core, &text.facts, decision, false), Arc::new(facts))
             }
             (_, Some(text)) => {
-                let decision = route::decide(map, &routing, &text.request(self.lex, None));
+                let decision = route::decide(map, &routing, &text.request(self.lex, None, self.catalogs()));
                 (self.learned(core, &text.facts, decision, true), Arc::clone(&text.facts))
             }
             (_, None) => {
                 let facts = Arc::new(self.what_is_done(core, work, facts, &sql, &places));
-                let request =
-                    RouteRequest { facts: &facts, sql: &sql, literals: &[], parameters: None, lex: self.lex };
+                let request = RouteRequest {
+                    facts: &facts,
+                    sql: &sql,
+                    literals: &[],
+                    parameters: None,
+                    lex: self.lex,
+                    catalogs: self.catalogs(),
+                };
                 (route::decide(map, &routing, &request), facts)
             }
         };

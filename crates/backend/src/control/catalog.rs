@@ -251,14 +251,14 @@ impl Keeper {
     /// The primary; as long as nothing was read, any node that is up.
     fn node(&self) -> Option<NodeIndex> {
         let view = self.cluster.view();
-        let any = || view.nodes.iter().position(|node| node.up);
+        let any = || view.nodes().iter().position(|node| node.up);
         let found = primary(&view).or_else(|| if self.last.is_none() { any() } else { None })?;
         u16::try_from(found).ok().map(NodeIndex)
     }
 }
 
 fn primary(view: &ClusterView) -> Option<usize> {
-    view.nodes.iter().position(|node| node.up && node.role == Some(NodeRole::Primary))
+    view.nodes().iter().position(|node| node.up && node.role == Some(NodeRole::Primary))
 }
 
 /// Registers the databases of the configuration that have a name of their own, so that their catalogs are read before
