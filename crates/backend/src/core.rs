@@ -67,7 +67,7 @@ pub struct LocalGroup {
     /// Statements that servers of this group are known to take.
     pub proven: Rc<Proven>,
     /// `round_robin`'s turn, and the breaker of ties.
-    pub turn: Cell<u32>,
+    pub turn: Cell<route::Turn>,
 }
 
 impl CorePools {
@@ -109,7 +109,7 @@ impl CorePools {
             pools: pools.collect(),
             welcomes: RefCell::default(),
             proven: Rc::default(),
-            turn: Cell::new(0),
+            turn: Cell::default(),
         });
         self.groups.borrow_mut().insert(shared.id, Rc::clone(&group));
         group

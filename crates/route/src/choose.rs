@@ -1,5 +1,7 @@
 //! Which node of a cluster: from its last view, the settings and the load.
 
+use std::time::{Duration, Instant};
+
 use config::{Balance, ReadsOnPrimary, RouteSettings};
 
 use crate::decision::{Refusal, TargetRole};
@@ -48,29 +50,63 @@ impl NoNode {
     }
 }
 
-/// Of nodes that have the same load, one is chosen so many times in a row: what it has used a moment ago is warm, in
-/// the processor's caches too.
-const RUN: u32 = 16;
+/// Whose turn it is, as the caller keeps it: one for each core and pool.
+///
+/// Of nodes that have the same load one is chosen again and again while it is warm: what a server has used a moment ago
+/// is still in its processor's caches. A pause, or the end of its run, makes it another's turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Turn {
+    number: u32,
+    /// Until when the node of this turn is warm, and its run lasts.
+    lasts: Option<(Instant, Instant)>,
+}
 
-/// Chooses a node of this role. `load` is the number of connections in use at a node; `turn` is the caller's own
-/// counter (one per core and pool), which breaks ties and is advanced. Allocates nothing.
+/// A node that nobody chose for so long is not warm any more.
+const WARM: Duration = Duration::from_millis(1);
+/// The longest run of one node.
+const RUN: Duration = Duration::from_millis(100);
+
+impl Turn {
+    /// Another number each time.
+    fn next(&mut self) -> u32 {
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        number
+    }
+
+    /// The same number while its node is warm.
+    fn warm(&mut self, now: Instant) -> u32 {
+        let run_ends = match self.lasts {
+            Some((warm, run)) if now < warm && now < run => run,
+            _ => {
+                self.number = self.number.wrapping_add(1);
+                now + RUN
+            }
+        };
+        self.lasts = Some((now + WARM, run_ends));
+        self.number
+    }
+}
+
+/// Chooses a node of this role. `load` is the number of connections in use at a node; `turn` breaks ties, and is
+/// advanced. Allocates nothing.
 pub fn choose(
     view: &ClusterView,
     role: TargetRole,
     settings: &RouteSettings,
     load: &dyn Fn(NodeIndex) -> u32,
-    turn: &mut u32,
+    turn: &mut Turn,
+    now: Instant,
 ) -> Result<NodeIndex, NoNode> {
     if role == TargetRole::Primary {
         return view.primary();
     }
     let readers = view.readers(settings.reads_on_primary == ReadsOnPrimary::Always);
-    let this_turn = *turn;
-    *turn = turn.wrapping_add(1);
-    let chosen = match settings.balance {
-        Balance::LeastConnections => least_loaded(readers, load, this_turn / RUN),
-        Balance::RoundRobin => by_weight(readers, this_turn),
-        Balance::Random => by_weight(readers, scatter(this_turn)),
+    let chosen = match (settings.balance, readers) {
+        (_, [only]) => Some(only.node),
+        (Balance::LeastConnections, _) => least_loaded(readers, load, turn.warm(now)),
+        (Balance::RoundRobin, _) => by_weight(readers, turn.next()),
+        (Balance::Random, _) => by_weight(readers, scatter(turn.next())),
     };
     match (chosen, settings.reads_on_primary) {
         (Some(node), _) => Ok(node),
@@ -79,13 +115,9 @@ pub fn choose(
     }
 }
 
-/// The fewest connections for its weight; of equals, the first at or after the one whose run it is.
-fn least_loaded(readers: &[Reader], load: &dyn Fn(NodeIndex) -> u32, run: u32) -> Option<NodeIndex> {
-    let first = match readers {
-        [] => return None,
-        [only] => return Some(only.node),
-        _ => usize::try_from(run).unwrap_or(0) % readers.len(),
-    };
+/// The fewest connections for its weight; of equals, the first at or after the one whose turn it is.
+fn least_loaded(readers: &[Reader], load: &dyn Fn(NodeIndex) -> u32, turn: u32) -> Option<NodeIndex> {
+    let first = usize::try_from(turn).unwrap_or(0).checked_rem(readers.len())?;
     let (before, from_first) = readers.split_at(first);
     let mut best: Option<(NodeIndex, u64, u64)> = None;
     for reader in from_first.iter().chain(before) {
@@ -160,10 +192,12 @@ mod tests {
         turns: u32,
     ) -> Result<BTreeMap<u16, u32>, NoNode> {
         let mut shares = BTreeMap::new();
-        let mut turn = 0;
+        let mut turn = Turn::default();
+        let mut now = Instant::now();
         for _ in 0..turns {
+            now += WARM;
             let load = |node: NodeIndex| loads.get(usize::from(node.0)).copied().unwrap_or(0);
-            let node = choose(view, TargetRole::Replica, settings, &load, &mut turn)?;
+            let node = choose(view, TargetRole::Replica, settings, &load, &mut turn, now)?;
             *shares.entry(node.0).or_default() += 1;
         }
         Ok(shares)
@@ -181,7 +215,14 @@ mod tests {
             (vec![], Err(NoNode::NoPrimary)),
         ];
         for (nodes, expected) in cases {
-            let found = choose(&view(&nodes), TargetRole::Primary, &settings, &|_| 0, &mut 0);
+            let found = choose(
+                &view(&nodes),
+                TargetRole::Primary,
+                &settings,
+                &|_| 0,
+                &mut Turn::default(),
+                Instant::now(),
+            );
             assert_eq!(found, expected, "{nodes:?}");
         }
     }
@@ -198,7 +239,9 @@ mod tests {
         ];
         for (reads, on_alone, on_nobody, on_two) in cases {
             let settings = settings(Balance::LeastConnections, reads);
-            let chosen = |view| choose(view, TargetRole::Replica, &settings, &|_| 0, &mut 0);
+            let chosen = |view| {
+                choose(view, TargetRole::Replica, &settings, &|_| 0, &mut Turn::default(), Instant::now())
+            };
             assert_eq!(chosen(&alone), on_alone);
             assert_eq!(chosen(&nobody), Err(on_nobody));
             assert_eq!(chosen(&two), Err(on_two));
@@ -215,8 +258,8 @@ mod tests {
             (R, true, Region, 1),
         ]);
         for balance in [Balance::LeastConnections, Balance::RoundRobin] {
-            let shares = shares(&view, &settings(balance, ReadsOnPrimary::IfNoReplica), &[], 4 * RUN);
-            assert_eq!(shares, Ok(BTreeMap::from([(2, 2 * RUN), (4, 2 * RUN)])), "{balance:?}");
+            let shares = shares(&view, &settings(balance, ReadsOnPrimary::IfNoReplica), &[], 100);
+            assert_eq!(shares, Ok(BTreeMap::from([(2, 50), (4, 50)])), "{balance:?}");
         }
         let random = shares(&view, &settings(Balance::Random, ReadsOnPrimary::Never), &[], 1000).unwrap();
         assert_eq!(random.keys().copied().collect::<Vec<_>>(), [2, 4]);
@@ -230,17 +273,38 @@ mod tests {
         let least = settings(Balance::LeastConnections, ReadsOnPrimary::Never);
         let three = view(&[(R, true, Zone, 1), (R, true, Zone, 1), (R, true, Zone, 1)]);
         assert_eq!(shares(&three, &least, &[3, 1, 2], 9), Ok(BTreeMap::from([(1, 9)])));
-        assert_eq!(
-            shares(&three, &least, &[1, 1, 1], 3 * RUN),
-            Ok(BTreeMap::from([(0, RUN), (1, RUN), (2, RUN)]))
-        );
+        assert_eq!(shares(&three, &least, &[1, 1, 1], 9), Ok(BTreeMap::from([(0, 3), (1, 3), (2, 3)])));
         let weighted = view(&[(R, true, Zone, 1), (R, true, Zone, 4), (R, true, Zone, 0)]);
         assert_eq!(shares(&weighted, &least, &[2, 7, 0], 5), Ok(BTreeMap::from([(1, 5)])));
         assert_eq!(shares(&weighted, &least, &[2, 9, 0], 5), Ok(BTreeMap::from([(0, 5)])));
         let turns = settings(Balance::RoundRobin, ReadsOnPrimary::Never);
         assert_eq!(shares(&weighted, &turns, &[], 10), Ok(BTreeMap::from([(0, 2), (1, 8)])));
-        let mut last = u32::MAX;
-        assert!(choose(&weighted, TargetRole::Replica, &turns, &|_| 0, &mut last).is_ok());
-        assert_eq!(last, 0, "turns begin anew");
+        let mut last = Turn { number: u32::MAX, lasts: None };
+        assert!(choose(&weighted, TargetRole::Replica, &turns, &|_| 0, &mut last, Instant::now()).is_ok());
+        assert_eq!(last.number, 0, "turns begin anew");
+    }
+
+    #[test]
+    fn of_equals_the_warm_one_is_chosen_for_a_while() {
+        let least = settings(Balance::LeastConnections, ReadsOnPrimary::Never);
+        let two = view(&[(R, true, Zone, 1), (R, true, Zone, 1)]);
+        let mut turn = Turn::default();
+        let mut choose = |now, loads: [u32; 2]| {
+            let load = |node: NodeIndex| loads[usize::from(node.0)];
+            super::choose(&two, TargetRole::Replica, &least, &load, &mut turn, now).unwrap()
+        };
+        let began = Instant::now();
+        let first = choose(began, [0, 0]);
+        let mut now = began + WARM / 2;
+        while now < began + RUN {
+            assert_eq!(choose(now, [0, 0]), first);
+            now += WARM / 2;
+        }
+        let second = choose(began + RUN, [0, 0]);
+        assert_ne!(second, first, "its run is over");
+        assert_eq!(choose(began + RUN, [1, 1]), second);
+        let other_is_idle = if second == NodeIndex(0) { [1, 0] } else { [0, 1] };
+        assert_eq!(choose(began + RUN, other_is_idle), first, "the load comes first");
+        assert_eq!(choose(began + RUN + WARM, [0, 0]), first, "nothing is warm after a pause");
     }
 }

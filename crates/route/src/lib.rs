@@ -20,7 +20,7 @@ mod testing;
 pub mod view;
 
 pub use catalog::{CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow};
-pub use choose::{NoNode, choose};
+pub use choose::{NoNode, Turn, choose};
 pub use combine::combine;
 pub use decide::{decide, describe};
 pub use decision::{

@@ -32,7 +32,7 @@ impl Session {
         target: Target,
         now: Instant,
     ) -> Result<Leased, End> {
-        let leased = match self.choose(target, &[]) {
+        let leased = match self.choose(target, &[], now) {
             Ok(pool) => match pool.try_lease() {
                 Some(lease) => Ok(lease),
                 None => self.wait_in(work, &pool, target, now).await?,
@@ -56,7 +56,7 @@ impl Session {
     }
 
     /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
-    fn choose(&self, target: Target, avoid: &[NodeIndex]) -> Result<Rc<LocalPool>, NoNode> {
+    fn choose(&self, target: Target, avoid: &[NodeIndex], now: Instant) -> Result<Rc<LocalPool>, NoNode> {
         let shard = usize::from(target.shard.0);
         let pools = &self.group.pools[shard];
         let view = self.group.shared.clusters[shard].view();
@@ -64,14 +64,14 @@ impl Session {
         let mut turn = self.group.turn.get();
         let settings = &self.group.shared.route;
         let chosen = if avoid.is_empty() {
-            route::choose(&view, target.role, settings, &load, &mut turn)
+            route::choose(&view, target.role, settings, &load, &mut turn, now)
         } else {
             let without = view.with(|nodes| {
                 for node in avoid {
                     nodes[usize::from(node.0)].up = false;
                 }
             });
-            route::choose(&without, target.role, settings, &load, &mut turn)
+            route::choose(&without, target.role, settings, &load, &mut turn, now)
         };
         self.group.turn.set(turn);
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
@@ -110,7 +110,7 @@ impl Session {
     ) -> Result<Leased, End> {
         self.cell.set_doing(Doing::Waiting, Instant::now());
         let outcome = loop {
-            let pool = match self.choose(target, &avoid) {
+            let pool = match self.choose(target, &avoid, Instant::now()) {
                 Ok(pool) => pool,
                 Err(no_node) => match self.wait_for_node(work, target, no_node, began, &mut avoid).await? {
                     Ok(()) => continue,
