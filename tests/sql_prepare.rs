@@ -331,6 +331,50 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
             ],
         ),
         (
+            "by the extended protocol",
+            vec![
+                s().run("prepare a(int) as select $1 + 1 as more", &[]).sync(),
+                s().run("execute a(1)", &[]).sync(),
+                s().run("execute a(nothing)", &[]).sync(),
+                s().run("execute a", &[]).sync(),
+                s().run("prepare a as select 1", &[]).sync(),
+                s().run("prepare b as select nothing", &[]).sync(),
+                s().run("prepare b as selec", &[]).sync(),
+                s().run("execute b", &[]).run("execute a(1)", &[]).sync(),
+                s().run("execute pgweir_0", &[]).sync(),
+                s().run("deallocate pgweir_0", &[]).sync(),
+                s().query("execute a(2)"),
+                s().parse("e", "execute a(3)", &[]).describe_statement("e").sync(),
+                s().bind("", "e", &[]).describe_portal("").execute("", 0).sync(),
+                s().query("deallocate a"),
+                s().bind("", "e", &[]).execute("", 0).sync(),
+                s().query("prepare a(int) as select $1 * 100 as more"),
+                s().bind("", "e", &[]).describe_portal("").execute("", 0).sync(),
+                s().run("deallocate a", &[]).sync(),
+                s().parse("l", "execute later", &[]).sync(),
+                s().query("prepare later as select 'late'"),
+                s().bind("", "l", &[]).describe_portal("").execute("", 0).sync(),
+                s().run("explain (costs off) execute later", &[]).sync(),
+                s().run("create temp table m on commit drop as execute later", &[]).sync(),
+                s().run("select 1/0", &[]).run("prepare skipped as select 1", &[]).sync(),
+                s().run("execute skipped", &[]).sync(),
+                s().run("prepare x as select 'x'", &[]).run("execute x", &[]).run("select 1/0", &[]).sync(),
+                s().run("execute x", &[]).sync(),
+                s().query("begin"),
+                s().run("prepare y as select 'y'", &[]).sync(),
+                s().query("rollback"),
+                s().run("execute y", &[]).run("deallocate y", &[]).run("execute y", &[]).sync(),
+                s().parse("p", "prepare z as select 'z'", &[]).sync(),
+                s().bind("one", "p", &[]).execute("one", 0).bind("two", "p", &[]).execute("two", 0).sync(),
+                s().query("execute z"),
+                s().query("deallocate z"),
+                s().bind("one", "p", &[]).execute("one", 0).sync(),
+                s().query("execute z"),
+                s().run("deallocate all", &[]).sync(),
+                s().query("execute z"),
+            ],
+        ),
+        (
             "several Querys at once",
             vec![
                 s().query("prepare a as select 1")
@@ -355,6 +399,7 @@ async fn unpinned(ground: &Ground) {
     let mut client = of(&ground.pgweir).connect().await.unwrap();
     client.rows("prepare a as select 1").await.unwrap();
     client.rows("prepare b as select 2; execute b; execute a").await.unwrap();
+    client.run(&s().run("prepare c as select 3", &[]).run("execute c", &[]).sync()).await.unwrap();
     assert_eq!(pinned(&ground.pgweir).await, 0);
     assert_eq!(client.value("execute a").await.unwrap(), "1");
 }

@@ -13,8 +13,9 @@ use wire::{ErrorReport, SqlState, encode, tag};
 use crate::book::Book;
 use crate::core::Core;
 use crate::expect::{Expect, StatementName};
+use crate::named_text::need_target;
 use crate::own::{self, OwnAnswer};
-use crate::prepared::{doubt_deallocated, need, need_unnamed, no_statement};
+use crate::prepared::{doubt_deallocated, names_shared, need, need_unnamed, no_statement, write_parse};
 use crate::work::{Copy, Left, Planned, Work};
 
 /// A name that no statement on a server has: what refers to it fails.
@@ -64,7 +65,7 @@ impl Book {
             tag::PARSE => self.admit_parse(at, work, server, head)?,
             tag::BIND => self.admit_bind(at, work, server, head)?,
             tag::DESCRIBE => self.admit_describe(at, work, server, head)?,
-            tag::EXECUTE => self.admit_execute(at, work, head)?,
+            tag::EXECUTE => self.admit_execute(at, work, server, head)?,
             tag::CLOSE => self.admit_close(work, head)?,
             tag::SYNC => {
                 work.up.approve(head.total);
@@ -107,6 +108,12 @@ impl Book {
             encode::command_complete(&mut bytes, tag);
             work.expects.push(Expect::AnswerQuery(bytes));
             drop_message(work, head);
+            return;
+        }
+        if let Some(name) = names_shared(&facts)
+            && !fails
+        {
+            self.refuse_query(work, server, head, no_statement(name.as_bytes()));
             return;
         }
         if let Err(report) = self.allow_pin(&facts, server) {
@@ -160,8 +167,14 @@ impl Book {
                 work.expects.push(Expect::AnswerParse { name, was });
                 return Ok(());
             }
+            if let Some(named) = &text.named {
+                need_target(work, server, named)?;
+                drop_message(work, head);
+                write_parse(work, b"", &text)?;
+            } else {
+                work.up.approve(head.total);
+            }
             server.unnamed = Some(text.statement.id);
-            work.up.approve(head.total);
             work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true, was });
             return Ok(());
         }
@@ -174,6 +187,9 @@ impl Book {
         if own::is_own(&text.facts) {
             work.expects.push(Expect::AnswerParse { name, was: None });
             return Ok(());
+        }
+        if let Some(named) = &text.named {
+            need_target(work, server, named)?;
         }
         need(work, server, text, Some(name))
     }
@@ -195,6 +211,10 @@ impl Book {
         };
         let values_offset = names.values_offset;
         let unnamed = names.statement.is_empty();
+        if !work.own_portals.is_empty() {
+            let portal = names.portal;
+            work.own_portals.retain(|(name, _)| **name != *portal);
+        }
         let Some(text) = self.text_read_now(at.core, work, names.statement) else {
             if self.knows_by_sql(work) && !names.statement.is_empty() {
                 work.expects.push(Expect::Bind);
@@ -212,13 +232,17 @@ impl Book {
             let mut bytes = Vec::new();
             encode::bind_complete(&mut bytes);
             work.expects.push(Expect::Answer(bytes));
-            work.own_portals.retain(|(name, _)| *name != portal);
             work.own_portals.push((portal, text));
             return Ok(());
         }
+        let portal = text.named.as_ref().map(|_| StatementName::from(names.portal));
         if let Err(report) = self.allow_pin(&text.facts, server) {
             self.refuse_extended(work, head, report);
             return Ok(());
+        }
+        if let (Some(named), Some(portal)) = (&text.named, portal) {
+            need_target(work, server, named)?;
+            work.own_portals.push((portal, Rc::clone(&text)));
         }
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, &text.facts, *at.in_transaction);
@@ -252,13 +276,13 @@ impl Book {
         let Describe { target, name } = Describe::parse(body)?;
         if target == Named::Portal {
             match work.own_portals.iter().find(|(portal, _)| **portal == *name) {
-                Some((_, text)) => {
+                Some((_, text)) if text.named.is_none() => {
                     let mut bytes = Vec::new();
                     OwnAnswer::describe(&own::columns(&text.facts), &mut bytes, true);
                     work.expects.push(Expect::Answer(bytes));
                     drop_message(work, head);
                 }
-                None => {
+                _ => {
                     work.expects.push(Expect::DescribePortal);
                     work.up.approve(head.total);
                 }
@@ -283,6 +307,9 @@ impl Book {
             drop_message(work, head);
             return Ok(());
         }
+        if let Some(named) = &text.named {
+            need_target(work, server, named)?;
+        }
         if unnamed {
             need_unnamed(work, server, text)?;
             work.expects.push(Expect::DescribeStatement);
@@ -301,6 +328,7 @@ impl Book {
         &mut self,
         at: &mut Admission<'_>,
         work: &mut Work,
+        server: &mut Server,
         head: Head,
     ) -> Result<(), ErrorReport> {
         let body = frame::body(&work.up.pending()[..head.total]);
@@ -312,6 +340,9 @@ impl Book {
             work.up.approve(head.total);
             return Ok(());
         };
+        if let Some(named) = &text.named {
+            return self.execute_named(work, server, named, head);
+        }
         if let [Effect::Deallocate(Some(name))] = &text.facts.statements[0].effects[..] {
             match self.name(work, name.as_bytes(), None) {
                 None => self.refuse_extended(work, head, no_statement(name.as_bytes())),

@@ -179,7 +179,7 @@ impl Core {
         let mut analyzer = self.analyzer.borrow_mut();
         let analysis = analyzer.analyze(statement.query(), lex);
         let (facts, literals) = (Arc::clone(analysis.facts), analysis.literals.into());
-        Rc::new(Text { statement, facts, literals, reading: reading.cloned() })
+        Rc::new(Text { statement, facts, literals, reading: reading.cloned(), named: None })
     }
 
     fn keep_text(&self, hash: u64, text: &Rc<Text>) {
@@ -203,6 +203,7 @@ impl Core {
             facts: Arc::clone(&text.facts),
             literals: text.literals.clone(),
             reading: None,
+            named: None,
         })
     }
 

@@ -11,6 +11,7 @@ use backend::Settings;
 use sql::facts::{Facts, Literal};
 use wire::ErrorReport;
 
+use crate::named_text::NamedText;
 use crate::names::Names;
 
 /// A statement's text with what is known of it, as one core keeps it.
@@ -21,6 +22,8 @@ pub(crate) struct Text {
     pub(crate) literals: Box<[Literal]>,
     /// What it is read by; `None`: that wasn't known when it was prepared.
     pub(crate) reading: Option<Rc<Settings>>,
+    /// It names another prepared statement. It has no reading then: it is looked at each time.
+    pub(crate) named: Option<Box<NamedText>>,
 }
 
 /// The name of a prepared statement; empty: the unnamed one.

@@ -11,6 +11,7 @@ mod book;
 mod expect;
 mod full;
 mod ledger;
+mod named_text;
 mod names;
 mod own;
 mod pipe;

@@ -8,7 +8,7 @@ use backend::Server;
 use wire::{backend::ErrorFields, frame};
 
 use crate::book::Book;
-use crate::expect::{StatementName, Text};
+use crate::expect::{Expect, StatementName, Text};
 use crate::work::Work;
 
 /// All of a session's names.
@@ -59,19 +59,6 @@ impl Names {
         self.steps.iter().any(|step| {
             matches!(&step.change, Change::Named { name: given, made: Some(_), .. } if **given == *name)
         })
-    }
-
-    /// The place in the client's text of a place in the server's. Both from 1, as errors have them.
-    fn clients_place(&self, place: usize) -> usize {
-        let mut shifted = place;
-        for edit in &self.edits {
-            if place > edit.at + edit.ours {
-                shifted = (shifted + edit.theirs).saturating_sub(edit.ours);
-            } else if place > edit.at + edit.theirs {
-                shifted = shifted.min((shifted + edit.at + edit.theirs).saturating_sub(place));
-            }
-        }
-        shifted
     }
 }
 
@@ -136,10 +123,28 @@ impl Book {
     }
 }
 
+/// The place in the client's text of a place in the server's. Both from 1, as errors have them.
+fn clients_place_by(edits: &[Edit], place: usize) -> usize {
+    let mut shifted = place;
+    for edit in edits {
+        if place > edit.at + edit.ours {
+            shifted = (shifted + edit.theirs).saturating_sub(edit.ours);
+        } else if place > edit.at + edit.theirs {
+            shifted = shifted.min((shifted + edit.at + edit.theirs).saturating_sub(place));
+        }
+    }
+    shifted
+}
+
+/// The same, as an error has it.
 fn clients_place(work: &Work, text: &[u8]) -> Option<Vec<u8>> {
-    let names = work.names.as_ref().filter(|names| !names.edits.is_empty())?;
     let place = str::from_utf8(text).ok()?.parse().ok()?;
-    Some(names.clients_place(place).to_string().into_bytes())
+    let shifted = match (&work.names, work.expects.front()) {
+        (Some(names), _) => clients_place_by(&names.edits, place),
+        (None, Some(Expect::Parse { text, .. })) => clients_place_by(&[text.named.as_ref()?.edit()], place),
+        _ => return None,
+    };
+    Some(shifted.to_string().into_bytes())
 }
 
 #[cfg(test)]
@@ -151,9 +156,9 @@ mod tests {
         let edit = |at, ours, theirs| Edit { at, ours, theirs };
         // `execute a(b)` was sent as `execute pgweir_7(b)`.
         let names = Names { edits: vec![edit(8, 8, 1)], ..Names::default() };
-        assert_eq!([1, 9, 10, 16, 17, 18].map(|at| names.clients_place(at)), [1, 9, 9, 9, 10, 11]);
+        assert_eq!([1, 9, 10, 16, 17, 18].map(|at| clients_place_by(&names.edits, at)), [1, 9, 9, 9, 10, 11]);
         // A longer one that got shorter.
         let names = Names { edits: vec![edit(8, 8, 20), edit(30, 8, 8)], ..Names::default() };
-        assert_eq!([9, 16, 17, 40].map(|at| names.clients_place(at)), [9, 16, 29, 52]);
+        assert_eq!([9, 16, 17, 40].map(|at| clients_place_by(&names.edits, at)), [9, 16, 29, 52]);
     }
 }

@@ -218,8 +218,11 @@ impl Book {
             }
             tag::PARSE => {
                 let parse = Parse::parse(body)?;
-                let text = self.read(core, parse.sql, parse.types);
+                let mut text = self.read(core, parse.sql, parse.types);
                 self.refuse_block(&text.facts)?;
+                if text.facts.names_prepared {
+                    text = self.read_named(core, work, text);
+                }
                 if own::is_own(&text.facts) {
                     verdict.own += 1;
                 } else {

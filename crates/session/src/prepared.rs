@@ -69,14 +69,21 @@ impl Book {
     #[inline]
     pub(crate) fn read_now(&mut self, core: &Core, work: &Work, text: Rc<Text>) -> Rc<Text> {
         if self.is_tied() || own::is_own(&text.facts) {
-            return text;
+            return if text.named.is_none() { text } else { self.read_named(core, work, text) };
         }
         if self.reads_unsurely(work) {
-            return if text.reading.is_none() { text } else { core.text_alone(&text) };
+            return match (&text.named, &text.reading) {
+                (Some(_), _) => self.read_named(core, work, text),
+                (None, None) => text,
+                (None, Some(_)) => core.text_alone(&text),
+            };
         }
         let by = self.read_by(core);
         if text.reading.as_ref().is_some_and(|reading| Rc::ptr_eq(reading, by)) {
             return text;
+        }
+        if text.named.is_some() {
+            return self.read_named(core, work, text);
         }
         if let Some(prepare) = text.statement.prepare_text() {
             return self.read_prepare(core, prepare);
@@ -86,7 +93,7 @@ impl Book {
 
     /// What texts are read by, as far as that is settled.
     #[inline]
-    fn read_by(&mut self, core: &Core) -> &Rc<Settings> {
+    pub(crate) fn read_by(&mut self, core: &Core) -> &Rc<Settings> {
         let wanted = self.open_entries.as_ref().map_or(&self.wanted, |open| &open.now.applied);
         if !Rc::ptr_eq(&self.reading.wanted, wanted) || !Rc::ptr_eq(&self.reading.told, &self.told) {
             self.reading = Reading::new(core, wanted, &self.told);
@@ -126,6 +133,7 @@ impl Book {
     pub(crate) fn deallocates_own(&self, facts: &Facts) -> bool {
         let [Statement { kind: Kind::Deallocate, effects, .. }] = &facts.statements[..] else { return false };
         matches!(&effects[..], [Effect::Deallocate(Some(name))] if self.names.contains_key(name.as_bytes()))
+            || names_shared(facts).is_some()
     }
 
     /// From here on a name stands for this, or for nothing. Gives what it stood for before, and keeps that for as long
@@ -217,6 +225,17 @@ pub(crate) fn need(
     Ok(())
 }
 
+/// The name that a lone DEALLOCATE gives, if what sessions share on a server may have it: it is nobody's to deallocate.
+pub(crate) fn names_shared(facts: &Facts) -> Option<&str> {
+    match &facts.statements[..] {
+        [Statement { kind: Kind::Deallocate, effects, .. }] => match &effects[..] {
+            [Effect::Deallocate(Some(name))] => statement::id_of(name).map(|_| &**name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Statements that sessions share may be gone once this is run: a client may name them too.
 pub(crate) fn doubt_deallocated(server: &mut Server, facts: &Facts) {
     for effect in facts.statements.iter().flat_map(|statement| &statement.effects) {
@@ -266,7 +285,7 @@ fn write_prepare(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result
     Ok(())
 }
 
-fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
+pub(crate) fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
     let types: Vec<u32> = text.statement.type_oids().collect();
     encode::parse(work.up.inject(), name, &text.statement.sql, &types).map_err(ErrorReport::from)
 }

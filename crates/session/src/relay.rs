@@ -506,7 +506,8 @@ fn wait_for_answers(work: &mut Work, server: &Server) -> bool {
 
 /// Whether a text has nothing that the session would have to take note of, so that it may follow unanswered ones.
 fn is_plain(facts: &sql::facts::Facts) -> bool {
-    facts.statements.iter().all(|s| s.effects.is_empty() && !s.alone) && !crate::own::is_own(facts)
+    let nothing = facts.statements.iter().all(|s| s.effects.is_empty() && !s.alone);
+    nothing && !facts.names_prepared && !crate::own::is_own(facts)
 }
 
 /// Whether the names of a Bind are in hand.

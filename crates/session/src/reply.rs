@@ -160,6 +160,7 @@ impl Book {
                 commit_to_answer(work);
                 end_copy(work, server);
                 work.expects.pop();
+                work.names = None;
                 true
             }
             (
@@ -267,7 +268,9 @@ impl Book {
         work.failed = false;
         if server.owed == 0 {
             work.may_commit = false;
-            work.own_portals.clear();
+            if status == TransactionStatus::Idle {
+                work.own_portals.clear();
+            }
         }
         Ok(true)
     }
@@ -372,7 +375,10 @@ impl Book {
     /// Passes an error or a notice, in the client's words where the server knows its statements by other names.
     fn pass_words(&self, work: &mut Work, total: usize) {
         let other_names = work.names.is_some()
-            || matches!(work.expects.front(), Some(Expect::Bind | Expect::OwnPrepare(_)));
+            || matches!(
+                work.expects.front(),
+                Some(Expect::Bind | Expect::Parse { .. } | Expect::OwnPrepare(_))
+            );
         match other_names.then(|| self.in_clients_words(work, total)).flatten() {
             Some(words) => {
                 drop_message(work, total);

@@ -246,7 +246,13 @@ impl Book {
     }
 
     /// What a PREPARE makes that is sent now.
-    fn prepare_now(&mut self, core: &Core, work: &Work, text: PrepareText<'_>, several: bool) -> Rc<Text> {
+    pub(crate) fn prepare_now(
+        &mut self,
+        core: &Core,
+        work: &Work,
+        text: PrepareText<'_>,
+        several: bool,
+    ) -> Rc<Text> {
         if several || (!self.is_tied() && self.reads_unsurely(work)) {
             return core.text_of(core.pools.statements.alone_prepare(text), None, self.lex);
         }
@@ -255,12 +261,12 @@ impl Book {
 
     /// Appends what comes before a name, and the name of the server.
     fn splice(&self, names: &mut Names, out: &mut Vec<u8>, before: &[u8], theirs: &[u8], ours: &str) {
-        let utf8 = self.told.get("client_encoding").is_none_or(|encoding| encoding == "UTF8");
-        let length = |bytes: &[u8]| {
-            if utf8 { bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count() } else { bytes.len() }
-        };
         out.extend_from_slice(before);
-        names.edits.push(Edit { at: length(out), ours: ours.len(), theirs: length(theirs) });
+        names.edits.push(Edit {
+            at: self.characters(out),
+            ours: ours.len(),
+            theirs: self.characters(theirs),
+        });
         out.extend_from_slice(ours.as_bytes());
     }
 
@@ -274,10 +280,10 @@ impl Book {
 }
 
 /// A name in SQL that no statement on a server has.
-const NOBODYS: &str = "pgweir_none";
+pub(crate) const NOBODYS: &str = "pgweir_none";
 
 /// The text of a PREPARE without its name.
-fn prepare_text<'a>(sql: &'a [u8], place: &Place) -> PrepareText<'a> {
+pub(crate) fn prepare_text<'a>(sql: &'a [u8], place: &Place) -> PrepareText<'a> {
     PrepareText {
         before: &sql[place.statement.start..place.at.start],
         behind: &sql[place.at.end..place.statement.end],
@@ -286,7 +292,7 @@ fn prepare_text<'a>(sql: &'a [u8], place: &Place) -> PrepareText<'a> {
 }
 
 /// What a statement does that executes another one.
-fn executed(outer: &Statement, inner: &Statement, place: &Place) -> Statement {
+pub(crate) fn executed(outer: &Statement, inner: &Statement, place: &Place) -> Statement {
     let of_inner = || {
         let mut statement = inner.clone();
         statement.keys = sql::facts::Keys::None; // its literals are not in this text
