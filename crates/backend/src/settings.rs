@@ -16,21 +16,30 @@ pub struct Setting {
     pub value: Box<str>,
     /// The value is SQL text to be put behind `TO` as it is (a list), not one literal.
     pub raw: bool,
+    /// It was set under a role or another session authorization, whose rights it may need.
+    pub under_role: bool,
 }
 
 /// Settings whose value is a list of names (GUC_LIST_QUOTE in Postgres' guc_tables.c) and that a session may set: one
 /// literal behind `SET … TO` would be one name.
 const LISTS_OF_NAMES: [&str; 2] = ["search_path", "temp_tablespaces"];
 
-/// Setting it sets the role to none.
-const IDENTITY: &str = "session_authorization";
-
 impl Setting {
+    /// One literal, set by the user that logged in.
+    pub fn plain(name: &str, value: &str) -> Self {
+        Self { name: name.into(), value: value.into(), raw: false, under_role: false }
+    }
+
     /// As a startup packet says it: a list of names comes as one text there.
     pub fn from_startup(name: &str, value: &str) -> Self {
         let list = if LISTS_OF_NAMES.contains(&name) { quoted_names(value) } else { None };
         let raw = list.is_some();
-        Self { name: name.into(), value: list.unwrap_or_else(|| value.to_owned()).into(), raw }
+        Self {
+            name: name.into(),
+            value: list.unwrap_or_else(|| value.to_owned()).into(),
+            raw,
+            under_role: false,
+        }
     }
 }
 
@@ -77,7 +86,7 @@ impl Settings {
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut settings = Self::default();
         for (name, value) in pairs {
-            settings = settings.with(Setting { name: name.into(), value: value.into(), raw: false });
+            settings = settings.with(Setting::plain(name, value));
         }
         settings
     }
@@ -117,59 +126,71 @@ impl Settings {
         self.0.is_empty()
     }
 
-    /// The commands that make a connection with `self` applied one with `wanted` applied, as one simple Query.
+    /// Whether the user is another one than who logged in.
+    pub fn has_identity(&self) -> bool {
+        IDENTITY.into_iter().any(|name| self.find(name).is_some())
+    }
+
+    /// The commands that make a connection with `self` applied one with `wanted` applied, in order.
     ///
-    /// Session authorization comes first and role second: each resets what comes after it.
-    pub fn commands_to(&self, wanted: &Settings) -> String {
-        let mut sql = String::new();
-        let before = if self.find(IDENTITY) == wanted.find(IDENTITY) { self } else { &self.without("role") };
-        for pass in [Some(IDENTITY), Some("role"), None] {
-            let in_pass = |name: &str| match pass {
-                Some(only) => name == only,
-                None => name != IDENTITY && name != "role",
-            };
-            for old in before.0.iter().filter(|s| in_pass(&s.name)) {
-                if wanted.get(&old.name).is_none() {
-                    write_reset(&mut sql, &old.name);
-                }
-            }
-            for new in wanted.0.iter().filter(|s| in_pass(&s.name)) {
-                if !before.0.contains(new) {
-                    write_set(&mut sql, new);
-                }
-            }
+    /// What was set by the user that logged in is set as that user, and what was set under a role is set under it:
+    /// some settings need the rights of one or the other. A new session authorization ends the role, which is set
+    /// again behind it.
+    pub fn commands_to(&self, wanted: &Settings) -> Vec<String> {
+        let mut commands = Vec::new();
+        let early = |s: &&Setting| !s.under_role && !IDENTITY.contains(&&*s.name);
+        let late = |s: &&Setting| s.under_role && !IDENTITY.contains(&&*s.name);
+        let gone = || self.0.iter().filter(|s| wanted.get(&s.name).is_none());
+        let new = || wanted.0.iter().filter(|s| !self.0.contains(s));
+        let as_login = gone().any(|s| early(&s)) || new().any(|s| early(&s));
+        let [authorization, role] = IDENTITY.map(|name| (self.find(name), wanted.find(name)));
+
+        let resets_authorization = authorization.0.is_some() && (as_login || authorization.1.is_none());
+        if resets_authorization {
+            commands.push("RESET SESSION AUTHORIZATION".to_owned());
         }
-        sql
+        let resets_role = role.0.is_some() && (as_login || role.1.is_none());
+        if resets_role {
+            commands.push("RESET ROLE".to_owned());
+        }
+        commands.extend(gone().filter(early).map(reset));
+        commands.extend(new().filter(early).map(set));
+        let sets_authorization = resets_authorization || authorization.0 != authorization.1;
+        commands.extend(authorization.1.filter(|_| sets_authorization).map(set));
+        let sets_role = resets_role || sets_authorization || role.0 != role.1;
+        commands.extend(role.1.filter(|_| sets_role).map(set));
+        commands.extend(gone().filter(late).map(reset));
+        commands.extend(new().filter(late).map(set));
+        commands
     }
 }
 
-fn write_reset(sql: &mut String, name: &str) {
-    match name {
-        "session_authorization" => sql.push_str("RESET SESSION AUTHORIZATION;"),
-        _ => {
-            sql.push_str("RESET ");
-            write_name(sql, name);
-            sql.push(';');
-        }
-    }
+/// Who the user is: what everything else may depend on. The first ends the second.
+const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+
+fn reset(setting: &Setting) -> String {
+    let mut sql = "RESET ".to_owned();
+    write_name(&mut sql, &setting.name);
+    sql
 }
 
-fn write_set(sql: &mut String, setting: &Setting) {
+fn set(setting: &Setting) -> String {
+    let mut sql = String::new();
     match &*setting.name {
         "session_authorization" => sql.push_str("SET SESSION AUTHORIZATION "),
         "role" => sql.push_str("SET ROLE "),
         name => {
             sql.push_str("SET ");
-            write_name(sql, name);
+            write_name(&mut sql, name);
             sql.push_str(" TO ");
         }
     }
     if setting.raw {
         sql.push_str(&setting.value);
     } else {
-        write_literal(sql, &setting.value);
+        write_literal(&mut sql, &setting.value);
     }
-    sql.push(';');
+    sql
 }
 
 /// A setting's name may be qualified (`app.tenant`): each part is quoted by itself.
@@ -275,31 +296,53 @@ impl<T: Eq + std::hash::Hash> Interned<T> {
 mod tests {
     use super::*;
 
+    fn commands(from: &Settings, to: &Settings) -> String {
+        from.commands_to(to).join("; ")
+    }
+
     #[test]
     fn commands_lead_from_one_list_to_the_other() {
         let from = Settings::from_pairs([("role", "a"), ("timezone", "UTC"), ("app.tenant", "1")]);
         let to = Settings::from_pairs([("timezone", "Europe/Paris"), ("search_path", "it's")])
-            .with(Setting { name: "datestyle".into(), value: "ISO, DMY".into(), raw: true });
+            .with(Setting { raw: true, ..Setting::plain("datestyle", "ISO, DMY") });
         assert_eq!(
-            from.commands_to(&to),
-            "RESET \"role\";RESET \"app\".\"tenant\";SET \"datestyle\" TO ISO, DMY;SET \"search_path\" TO 'it''s';\
-             SET \"timezone\" TO 'Europe/Paris';"
+            commands(&from, &to),
+            "RESET ROLE; RESET \"app\".\"tenant\"; SET \"datestyle\" TO ISO, DMY; \
+             SET \"search_path\" TO 'it''s'; SET \"timezone\" TO 'Europe/Paris'"
         );
-        assert_eq!(to.commands_to(&to), "");
+        assert_eq!(commands(&to, &to), "");
     }
 
     #[test]
-    fn another_session_authorization_takes_the_role_away() {
-        let from = Settings::from_pairs([("session_authorization", "a"), ("role", "r")]);
-        let other = Settings::from_pairs([("session_authorization", "b"), ("role", "r")]);
-        assert_eq!(from.commands_to(&other), "SET SESSION AUTHORIZATION 'b';SET ROLE 'r';");
-        assert_eq!(from.commands_to(&Settings::default()), "RESET SESSION AUTHORIZATION;");
+    fn a_setting_is_set_by_who_set_it() {
+        let nobody = Settings::default();
+        let under_role = |name| Setting { under_role: true, ..Setting::plain(name, "x") };
+        let one = nobody
+            .with(Setting::plain("role", "a"))
+            .with(under_role("late"))
+            .with(Setting::plain("early", "x"));
+        assert_eq!(commands(&nobody, &one), "SET \"early\" TO 'x'; SET ROLE 'a'; SET \"late\" TO 'x'");
+        assert_eq!(commands(&one, &nobody), "RESET ROLE; RESET \"early\"; RESET \"late\"");
+        let other = one.with(Setting::plain("early", "y"));
+        assert_eq!(commands(&one, &other), "RESET ROLE; SET \"early\" TO 'y'; SET ROLE 'a'");
+        let later = one.without("late");
+        assert_eq!(commands(&one, &later), "RESET \"late\"");
+    }
+
+    #[test]
+    fn a_role_survives_a_change_of_the_session_authorization() {
+        let a = Settings::from_pairs([("session_authorization", "a"), ("role", "r")]);
+        let b = Settings::from_pairs([("session_authorization", "b"), ("role", "r")]);
+        assert_eq!(commands(&a, &b), "SET SESSION AUTHORIZATION 'b'; SET ROLE 'r'");
+        assert_eq!(commands(&a, &b.without("role")), "RESET ROLE; SET SESSION AUTHORIZATION 'b'");
+        let role = Settings::from_pairs([("role", "r")]);
+        assert_eq!(commands(&a, &role), "RESET SESSION AUTHORIZATION; SET ROLE 'r'");
     }
 
     #[test]
     fn a_backslash_is_safe_in_either_string_syntax() {
         let to = Settings::from_pairs([("a", r"\'x")]);
-        assert_eq!(Settings::default().commands_to(&to), r#"SET "a" TO  E'\\''x';"#);
+        assert_eq!(commands(&Settings::default(), &to), r#"SET "a" TO  E'\\''x'"#);
     }
 
     #[test]
@@ -330,10 +373,10 @@ mod tests {
     #[test]
     fn a_list_of_names_at_startup_is_a_list() {
         let said = |value: &str| Settings::default().with(Setting::from_startup("search_path", value));
-        let sql = |value: &str| Settings::default().commands_to(&said(value));
-        assert_eq!(sql("App, public"), "SET \"search_path\" TO \"app\", \"public\";");
-        assert_eq!(sql("\"$user\",\"A \"\"b\""), "SET \"search_path\" TO \"$user\", \"A \"\"b\";");
-        assert_eq!(sql("x\"; drop table t; --"), "SET \"search_path\" TO 'x\"; drop table t; --';");
+        let sql = |value: &str| commands(&Settings::default(), &said(value));
+        assert_eq!(sql("App, public"), "SET \"search_path\" TO \"app\", \"public\"");
+        assert_eq!(sql("\"$user\",\"A \"\"b\""), "SET \"search_path\" TO \"$user\", \"A \"\"b\"");
+        assert_eq!(sql("x\"; drop table t; --"), "SET \"search_path\" TO 'x\"; drop table t; --'");
         for broken in ["", ",", "a,", "a b", "\"a", "\"a\"b"] {
             assert!(!said(broken).find("search_path").unwrap().raw, "{broken}");
         }

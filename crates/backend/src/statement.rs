@@ -120,7 +120,7 @@ pub fn is_reported(setting: &str) -> bool {
 pub fn reading(wanted: &Settings, parameters: &Parameters) -> Settings {
     REPORTED.iter().fold(wanted.filtered(is_read_by), |settings, (name, reported)| {
         match parameters.get(reported) {
-            Some(value) => settings.with(Setting { name: (*name).into(), value: value.into(), raw: false }),
+            Some(value) => settings.with(Setting::plain(name, value)),
             None => settings,
         }
     })

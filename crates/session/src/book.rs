@@ -16,6 +16,7 @@ use wire::backend::TransactionStatus;
 use crate::catalogs::Catalogs;
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
+use crate::gate::Gate;
 use crate::ledger::OpenEntries;
 use crate::prepared::Reading;
 use crate::work::Work;
@@ -37,6 +38,8 @@ pub(crate) struct Book {
     pub(crate) startup: Rc<Settings>,
     /// The settings of its open transaction, if that has touched any.
     pub(crate) open_entries: Option<Box<OpenEntries>>,
+    /// What it was told by ParameterStatus at the beginning.
+    pub(crate) welcome: Rc<Parameters>,
     /// What it was last told by ParameterStatus.
     pub(crate) told: Rc<Parameters>,
     /// Its named statements.
@@ -47,8 +50,8 @@ pub(crate) struct Book {
     pub(crate) reading: Reading,
     /// A BEGIN that was answered and not yet sent.
     pub(crate) begun: Option<Box<Begun>>,
-    /// The deferred BEGIN failed on the server.
-    pub(crate) begin_refused: bool,
+    /// What was sent in front of a request and has yet to hold.
+    pub(crate) gate: Gate,
     /// Why it is tied to its server connection.
     pub(crate) pin: Option<PinReason>,
     /// Its place among the pinned sessions of a pool.
@@ -132,7 +135,7 @@ impl Book {
 
     /// Notes what a statement that is being sent may do, to the session and to the data.
     #[inline]
-    pub(crate) fn note_sent(&self, work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
+    pub(crate) fn note_sent(&mut self, work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
         work.may_commit |= if in_transaction {
             facts
                 .statements

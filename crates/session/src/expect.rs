@@ -11,6 +11,7 @@ use backend::Settings;
 use sql::facts::{Facts, Literal};
 use wire::ErrorReport;
 
+use crate::gate::Step;
 use crate::named_text::NamedText;
 use crate::names::Names;
 
@@ -36,9 +37,9 @@ pub(crate) enum Expect {
     Query,
     /// Sync: ReadyForQuery.
     Sync,
-    /// The deferred BEGIN as Parse, Bind and Execute: all up to CommandComplete is kept from the client. An error of
-    /// it is the client's, and what was sent behind it is skipped.
-    OwnBegin,
+    /// A command of the gate as Parse, Bind and Execute: all up to CommandComplete is kept from the client. An error
+    /// of it is the client's, and what was sent behind it is skipped.
+    Gate(Step),
     /// A Sync of our own: its ReadyForQuery is kept from the client.
     OwnSync,
     /// A Query of our own: all up to its ReadyForQuery is kept from the client.
@@ -202,14 +203,9 @@ impl Expectations {
         matches!(self.0.front(), Some(Expect::OwnSync))
     }
 
-    /// A Sync of our own was sent behind all that is due.
-    pub(crate) fn ends_with_sync(&self) -> bool {
-        matches!(self.0.back(), Some(Expect::OwnSync))
-    }
-
-    /// The deferred BEGIN was sent and is not answered.
-    pub(crate) fn begin_is_first(&self) -> bool {
-        matches!(self.0.front(), Some(Expect::OwnBegin))
+    /// A gate was sent and is not answered.
+    pub(crate) fn gate_is_first(&self) -> bool {
+        matches!(self.0.front(), Some(Expect::Gate(_)))
     }
 
     /// How many answers are due.

@@ -35,9 +35,12 @@ pub(crate) struct OpenEntries {
 impl Book {
     /// Notes what a statement that is being sent may do to the session. `seq`: which ReadyForQuery will settle it.
     #[inline]
-    pub(crate) fn note_effects(&self, work: &mut Work, facts: &Arc<Facts>) {
+    pub(crate) fn note_effects(&mut self, work: &mut Work, facts: &Arc<Facts>) {
         let follows = self.open_entries.is_some() || !work.effects.is_empty() || facts.statements.len() > 1;
         if facts.statements.iter().any(|s| !s.effects.is_empty() || (follows && ends_or_begins(s.kind))) {
+            if facts.statements.iter().flat_map(|s| &s.effects).any(resets) {
+                self.expect_reset();
+            }
             work.effects.push_back(Sent { ready: work.ready_sent, facts: Arc::clone(facts) });
         }
     }
@@ -170,6 +173,12 @@ impl Book {
         }
     }
 
+    /// The settings that the session wants now, and those that its connection has.
+    pub(crate) fn settings_now(&self, server: &Server) -> (Rc<Settings>, Rc<Settings>) {
+        let now = self.entry(server);
+        (now.wanted, now.applied)
+    }
+
     /// What holds now, in the open transaction or outside.
     fn entry(&self, server: &Server) -> Entry {
         match &self.open_entries {
@@ -199,7 +208,8 @@ impl Book {
         let before = &without_role(before, effect);
         match effect {
             Effect::Set { name, value, raw } => {
-                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw };
+                let under_role = before.applied.has_identity();
+                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw, under_role };
                 Entry {
                     applied: intern(before.applied.with(setting.clone())),
                     wanted: intern(before.wanted.with(setting)),
@@ -252,6 +262,10 @@ fn ends_or_begins(kind: Kind) -> bool {
 /// What was changed before it may be there to stay.
 fn commits(kind: Kind) -> bool {
     matches!(kind, Kind::Commit | Kind::EndAndChain | Kind::TwoPhase | Kind::Procedure)
+}
+
+fn resets(effect: &Effect) -> bool {
+    matches!(effect, Effect::Reset(_) | Effect::ResetAll | Effect::DiscardAll)
 }
 
 fn is_of_settings(effect: &Effect) -> bool {

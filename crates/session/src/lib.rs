@@ -10,6 +10,7 @@ mod admit;
 mod book;
 mod expect;
 mod full;
+mod gate;
 mod ledger;
 mod named_text;
 mod names;

@@ -12,11 +12,12 @@ use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, encode, tag};
 
-use crate::admit::{Admission, NO_COMMAND, drop_message, invalid_message};
+use crate::admit::{Admission, drop_message, invalid_message};
 use crate::book::Begun;
 use crate::cell::{Doing, Kill, Signal};
 use crate::core::Core;
 use crate::expect::Expect;
+use crate::gate::Gate;
 use crate::plan::Plan;
 use crate::reply::{AFTER_LOSS, Broken};
 use crate::request::{self, Request};
@@ -31,45 +32,6 @@ enum Turn {
 }
 
 impl Session {
-    /// Sends the deferred BEGIN in front of a request, as Parse, Bind and Execute: should it fail, the server skips
-    /// all up to the next Sync, so that nothing of the transaction is executed outside of it.
-    pub(crate) fn send_begin(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
-        let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return Ok(()) };
-        held.in_transaction = true;
-        work.may_commit = false;
-        if !begun.failed && !matches!(request, Request::Long) {
-            let out = work.up.inject();
-            encode::parse(out, b"", &begun.sql, &[]).map_err(ErrorReport::from)?;
-            encode::bind(out, b"", b"", &[]).map_err(ErrorReport::from)?;
-            encode::execute(out, b"", 0).map_err(ErrorReport::from)?;
-            work.expects.push(Expect::OwnBegin);
-            held.lease.unnamed = None;
-            held.lease.unsynced = true;
-            return Ok(());
-        }
-        // Of a transaction that was lost there is no text.
-        let sql = if begun.sql.is_empty() { b"BEGIN" } else { &*begun.sql };
-        let failing = begun.failed.then_some(NO_COMMAND);
-        for sql in [sql].into_iter().chain(failing) {
-            encode::query(work.up.inject(), sql).map_err(ErrorReport::from)?;
-            work.expects.push(Expect::OwnQuery);
-            work.owe_ready(&mut held.lease);
-        }
-        Ok(())
-    }
-
-    /// Ends what `send_begin` began in front of a Query, which brings no Sync of its own.
-    fn sync_begin(&mut self, work: &mut Work) {
-        if let Some(held) = &mut self.held
-            && work.expects.begin_is_first()
-            && !work.expects.ends_with_sync()
-        {
-            encode::sync(work.up.inject());
-            work.expects.push(Expect::OwnSync);
-            work.owe_ready(&mut held.lease);
-        }
-    }
-
     /// Sends the messages of a planned request on their way.
     pub(crate) fn send_request(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
         let Some(held) = &mut self.held else { return Ok(()) };
@@ -87,9 +49,6 @@ impl Session {
             let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
-        }
-        if matches!(request, Request::Single { .. }) {
-            self.sync_begin(work);
         }
         let Some(held) = &mut self.held else { return Ok(()) };
         if work.retry == Retry::No {
@@ -200,9 +159,13 @@ impl Session {
             }
             return None;
         }
-        if matches!(work.retry, Retry::Wanted { .. }) {
-            let learn = work.retry == Retry::Wanted { learn: true };
-            return Some(Relayed::Again { learn });
+        match work.retry {
+            Retry::No | Retry::Possible => {}
+            Retry::Wanted { learn } => return Some(Relayed::Again { learn }),
+            Retry::Refused => {
+                self.leave_at_gate(work);
+                return Some(Relayed::Done);
+            }
         }
         let now = Instant::now();
         held.in_transaction = held.lease.status != TransactionStatus::Idle;
@@ -245,6 +208,9 @@ impl Session {
                 return Ok(());
             }
             let Some(held) = &self.held else { return Ok(()) };
+            if self.book.gate.is_pending() && !held.lease.unsynced {
+                break; // what comes behind another Sync would not be skipped
+            }
             let bound = held.in_transaction || held.lease.unsynced || work.copy == Copy::In;
             let went_on = if bound { self.take_message(work)? } else { self.take_request(work)? };
             if !went_on {
@@ -437,6 +403,7 @@ impl Session {
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
         self.book.pinned_to = None;
         self.book.open_entries = None;
+        self.book.gate = Gate::Open;
         if let Broken::Fatal(report) = &broken
             && report.code == SqlState::PROTOCOL_VIOLATION
         {

@@ -9,9 +9,10 @@ use backend::{Parameters, Server};
 use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
 
-use crate::book::{Begun, Book};
+use crate::book::Book;
 use crate::core::Core;
 use crate::expect::{Expect, StatementName, Text};
+use crate::gate::{self, Outcome};
 use crate::work::{Copy, Left, Retry, Work};
 
 /// A message that is looked at is never longer than this; a longer error or notice passes unseen.
@@ -89,7 +90,7 @@ impl Book {
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
                 if matches!(
                     work.expects.front(),
-                    Some(Expect::OwnQuery | Expect::OwnBegin | Expect::OwnPrepare(_))
+                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_))
                 ) || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
@@ -110,11 +111,10 @@ impl Book {
             return Ok(false);
         }
         let keep = match (tag, work.expects.front()) {
-            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnBegin)) => false,
-            (tag::COMMAND_COMPLETE, Some(Expect::OwnBegin)) => {
-                // What follows it in its segment happens inside.
-                server.status = TransactionStatus::InTransaction;
-                work.expects.pop();
+            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::Gate(_))) => false,
+            (tag::COMMAND_COMPLETE, Some(Expect::Gate(step))) => {
+                let step = *step;
+                self.pass_gate(work, server, step);
                 false
             }
             (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_))) => false,
@@ -234,28 +234,29 @@ impl Book {
         work.names = None;
         end_copy(work, server);
         server.owed = server.owed.checked_sub(1).ok_or(Broken::Protocol("a ReadyForQuery too many"))?;
-        match work.expects.pop() {
-            Some(Expect::Sync | Expect::OwnSync) if self.begin_refused => {
-                // The client's transaction never began; it believes itself in one, and now in a failed one.
-                self.begin_refused = false;
-                self.begun = Some(Box::new(Begun::lost(None)));
+        let left = if self.gate.is_open() { None } else { Some(self.leave_gate(work)) };
+        match (work.expects.pop(), left) {
+            (Some(Expect::Sync | Expect::OwnSync), Some(Outcome::Refused(status))) => {
                 let ready = work.ready_seen;
                 work.effects.retain(|sent| sent.ready > ready);
                 drop_message(work, total);
                 work.answered.queries += 1;
-                encode::ready_for_query(work.down.inject(), TransactionStatus::Failed);
+                encode::ready_for_query(work.down.inject(), status);
                 self.answer(work, server);
             }
-            Some(Expect::OwnQuery | Expect::OwnSync) => {
+            (Some(Expect::OwnQuery | Expect::OwnSync), _) => {
                 drop_message(work, total);
                 self.answer(work, server);
             }
-            Some(Expect::Query | Expect::Sync) if matches!(work.retry, Retry::Wanted { .. }) => {
+            (Some(Expect::Query | Expect::Sync), _) if matches!(work.retry, Retry::Wanted { .. }) => {
                 drop_message(work, total)
             }
-            Some(Expect::Query | Expect::Sync) => {
+            (Some(Expect::Query | Expect::Sync), _) => {
                 commit_to_answer(work);
                 self.settle_effects(core, work, server, was);
+                if let Some(Outcome::Held { tell: true }) = left {
+                    self.tell_held_back(core, work, server);
+                }
                 work.answered.queries += 1;
                 work.answered.transactions += u32::from(status == TransactionStatus::Idle);
                 pass_message(work, total);
@@ -287,8 +288,14 @@ impl Book {
         let named = (str::from_utf8(status.name), str::from_utf8(status.value));
         match named {
             (Ok(name), Ok(value)) if Parameters::concerns_sessions(name) => {
-                self.note_parameter(core, server, name, value);
-                pass_message(work, total);
+                if self.gate.is_open() {
+                    self.note_parameter(core, server, name, value);
+                    pass_message(work, total);
+                } else {
+                    // What the gate changes is no news to the client; what else there is it is told at the end.
+                    server.parameters = core.pools.intern_parameters(server.parameters.with(name, value));
+                    drop_message(work, total);
+                }
             }
             _ => drop_message(work, total),
         }
@@ -324,7 +331,11 @@ impl Book {
             }
         }
         let extended = work.expects.extended_is_next();
-        self.begin_refused |= matches!(work.expects.front(), Some(Expect::OwnBegin));
+        let at_gate = work.expects.gate_is_first();
+        let of_settings = match work.expects.front() {
+            Some(Expect::Gate(step)) => self.refuse_gate(*step, server),
+            _ => false,
+        };
         let parse_failed = matches!(work.expects.front(), Some(Expect::Parse { .. }));
         match work.expects.front() {
             None => return Err(Broken::Protocol("an error out of nothing")),
@@ -342,7 +353,18 @@ impl Book {
             Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
             Some(_) => {
                 commit_to_answer(work);
-                self.pass_words(work, total);
+                let reworded = if whole && of_settings {
+                    gate::reword(frame::body(&work.down.pending()[..total]))
+                } else {
+                    None
+                };
+                match reworded {
+                    Some(error) => {
+                        drop_message(work, total);
+                        work.down.inject().extend_from_slice(&error);
+                    }
+                    None => self.pass_words(work, total),
+                }
             }
         }
         if let Some(names) = work.names.take() {
@@ -359,7 +381,9 @@ impl Book {
             skipped_query |= matches!(expect, Expect::Query | Expect::ProvokedQuery(_));
             skipped.push(expect);
         }
-        if skipped_query && work.expects.ends_own_segment() {
+        if at_gate {
+            self.skip_behind_gate(work, server, &skipped);
+        } else if skipped_query && work.expects.ends_own_segment() {
             work.expects.replace_front(Expect::Sync); // it ends what the client's Query would have ended
         }
         // The Parse of an unnamed statement drops the former one even if it fails.

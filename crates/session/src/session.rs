@@ -146,6 +146,11 @@ impl Session {
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
             }
+            if !self.has_wanted()
+                && let Err(report) = Box::pin(self.want(work, request)).await?
+            {
+                return Box::pin(self.refuse(work, request, report)).await;
+            }
             self.send_begin(work, request)?;
             self.prepare_retry(work, request, target);
             self.send_request(work, request)?;
@@ -366,7 +371,7 @@ impl Session {
     }
 
     /// Writes all that the client is owed. A client that doesn't read can still be sent away.
-    async fn flush_client(&mut self, work: &mut Work) -> Result<(), End> {
+    pub(crate) async fn flush_client(&mut self, work: &mut Work) -> Result<(), End> {
         poll_fn(|cx| {
             if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Err(shutdown().into()));

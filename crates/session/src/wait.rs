@@ -1,5 +1,4 @@
-//! From a target to a leased connection: choosing the node, waiting for it, and making the connection as the session
-//! wants it.
+//! From a target to a leased connection: choosing the node, and waiting for it.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,10 +10,9 @@ use backend::{Lease, PoolStats};
 use config::{NodeRole, ReadsOnPrimary};
 use route::view::NodeIndex;
 use route::{NoNode, Target, TargetRole};
-use wire::{ErrorReport, SqlState, encode};
+use wire::{ErrorReport, SqlState};
 
 use crate::cell::{Doing, Kill, Signal};
-use crate::reclaim::Unheard;
 use crate::session::{End, Session};
 use crate::work::Work;
 
@@ -25,33 +23,19 @@ pub(crate) type Leased = Result<Lease, Box<ErrorReport>>;
 const BREATH: Duration = Duration::from_millis(100);
 
 impl Session {
-    /// A connection for this target, as the session wants it.
+    /// A connection for this target, with whatever settings it has.
     pub(crate) async fn lease(
         &mut self,
         work: &mut Work,
         target: Target,
         now: Instant,
     ) -> Result<Leased, End> {
-        let leased = match self.choose(target, &[], now) {
+        match self.choose(target, &[], now) {
             Ok(pool) => match pool.try_lease() {
-                Some(lease) => Ok(lease),
-                None => self.wait_in(work, &pool, target, now).await?,
+                Some(lease) => Ok(Ok(lease)),
+                None => self.wait_in(work, &pool, target, now).await,
             },
-            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await?,
-        };
-        let mut lease = match leased {
-            Ok(lease) => lease,
-            refused => return Ok(refused),
-        };
-        if self.is_as_wanted(&mut lease) {
-            return Ok(Ok(lease));
-        }
-        match Box::pin(self.adopt(work, &mut lease)).await {
-            Ok(()) => Ok(Ok(lease)),
-            Err(report) => {
-                self.core.reclaim(lease, Unheard::default());
-                Ok(Err(Box::new(report)))
-            }
+            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
         }
     }
 
@@ -244,46 +228,6 @@ impl Session {
             }
             Some(signal) => Err(ended_by(signal)),
         }
-    }
-
-    /// Whether the connection has the settings that the session wants, and the client was told what it reports.
-    #[inline]
-    fn is_as_wanted(&self, lease: &mut Lease) -> bool {
-        Rc::ptr_eq(&lease.applied, &self.book.wanted) && Rc::ptr_eq(&lease.parameters, &self.book.told)
-    }
-
-    /// Makes the connection as the session wants it, and tells the client what has changed by that.
-    ///
-    /// # Errors
-    /// What the server says of a value that it doesn't take.
-    pub(crate) async fn adopt(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), ErrorReport> {
-        let commands = lease.applied.commands_to(&self.book.wanted);
-        if !commands.is_empty() {
-            let limit = lease.handle.pool.settings.server_connect_timeout;
-            let done = tokio::time::timeout(limit, crate::reclaim::execute(lease, commands.as_bytes())).await;
-            match done.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-                Ok(done) => done?,
-                Err(error) => {
-                    lease.torn = true;
-                    let message =
-                        format!("the connection to server {} was lost", lease.handle.pool.node.name);
-                    return Err(ErrorReport::error(SqlState::CONNECTION_FAILURE, message)
-                        .with_detail(error.to_string()));
-                }
-            }
-        }
-        lease.applied = Rc::clone(&self.book.wanted);
-        lease.parameters = self.core.pools.intern_parameters(lease.parameters.as_ref().clone());
-        if !Rc::ptr_eq(&lease.parameters, &self.book.told) {
-            for (name, value) in lease.parameters.iter() {
-                if self.book.told.get(name) != Some(value) {
-                    encode::parameter_status(work.down.inject(), name, value).map_err(ErrorReport::from)?;
-                }
-            }
-            self.book.told = Rc::clone(&lease.parameters);
-            self.book.lex = crate::book::lex_settings(&self.book.told);
-        }
-        Ok(())
     }
 }
 

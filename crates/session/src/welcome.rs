@@ -17,7 +17,9 @@ use crate::book::{self, Book};
 use crate::cell::{ClientCell, Doing};
 use crate::context::{Arrival, Context, Stop};
 use crate::core::Core;
+use crate::gate::Gate;
 use crate::prepared::Reading;
+use crate::reclaim::Unheard;
 use crate::session::{End, Session};
 
 /// Begins a session. `None`: the client was sent away, or is gone.
@@ -114,11 +116,12 @@ fn open_book(
         startup: Rc::clone(&wanted),
         wanted,
         open_entries: None,
+        welcome: Rc::clone(&told),
         told,
         names: Default::default(),
         unnamed: None,
         begun: None,
-        begin_refused: false,
+        gate: Gate::Open,
         pin: None,
         pinned_to: None,
         catalogs: Default::default(),
@@ -132,7 +135,8 @@ impl Session {
     /// Tells the client all that a server tells after authentication.
     async fn greet(&mut self, minor: u16) -> Result<(), End> {
         let welcome = self.welcome().await?;
-        self.book.told = welcome;
+        self.book.told = Rc::clone(&welcome);
+        self.book.welcome = welcome;
         self.book.lex = book::lex_settings(&self.book.told);
         let mut bytes = Vec::with_capacity(512);
         encode::authentication_ok(&mut bytes);
@@ -174,8 +178,12 @@ impl Session {
         let target = Target { shard: self.book.routing.shard.unwrap_or(ShardIndex(0)), role };
         self.cell.set_doing(Doing::Active, Instant::now());
         let leased = self.lease(&mut work, target, Instant::now()).await;
+        let mut lease = leased?.map_err(|report| End::from(report.with_severity(wire::Severity::Fatal)))?;
+        if let Err(report) = self.settle_now(&mut work, &mut lease).await {
+            self.core.reclaim(lease, Unheard::default());
+            return Err(report.with_severity(wire::Severity::Fatal).into());
+        }
         self.core.return_work(work);
-        let lease = leased?.map_err(|report| End::from(report.with_severity(wire::Severity::Fatal)))?;
         let parameters = Rc::clone(&lease.parameters);
         if !lease.release() {
             tracing::warn!("a connection that was only asked for its parameters wasn't clean");
@@ -197,7 +205,7 @@ fn is_plain_name(name: &str) -> bool {
 
 /// The same settings under an application_name that stands for all.
 fn without_application(settings: &Settings) -> Settings {
-    settings.with(Setting { name: "application_name".into(), value: "".into(), raw: false })
+    settings.with(Setting::plain("application_name", ""))
 }
 
 /// Stops everything that is served: idle clients go, transactions end first. A second call, with `Stop::Now`, doesn't

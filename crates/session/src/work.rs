@@ -142,6 +142,8 @@ pub(crate) enum Retry {
     Possible,
     /// The replica has refused it (`learn`) or had to cancel it: its answers are dropped up to ReadyForQuery.
     Wanted { learn: bool },
+    /// No: its gate was refused, the client has been told, and the connection is to be given up.
+    Refused,
 }
 
 impl Work {
