@@ -1,13 +1,10 @@
-"""pgweir between the suite and its server, and the other clients that use the same pool meanwhile."""
+"""pgweir between the suite and its server."""
 
-import asyncio
-import contextlib
+import collections
 import os
-import random
 import re
 import shutil
 import subprocess
-import threading
 import urllib.request
 
 import machine
@@ -72,79 +69,11 @@ databases:
             raise RuntimeError(f"pgweir did not start: {error}\n{log_path.read_text()[-2000:]}") from error
         return self
 
-    def report(self):
-        """What pgweir's metrics say of pins: {reason: transactions}, and of transactions in all."""
+    def pins(self):
+        """How many transactions ran pinned until now: a Counter by reason."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        return [line for line in lines if re.search("pin|transactions", line) and not line.startswith("#")]
-
-
-@contextlib.contextmanager
-def clients(count, one):
-    """Runs `one(number, stop)` on an event loop of its own, `count` times side by side, while the body runs."""
-    if not count:
-        yield
-        return
-    stop, problems = threading.Event(), []
-
-    async def all_of_them():
-        await asyncio.gather(*(one(number, stop) for number in range(count)))
-
-    def run():
-        try:
-            asyncio.run(all_of_them())
-        except Exception as error:
-            problems.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if problems:
-            print(f"another client failed: {problems[0]!r}")
-
-
-def others(port, count):
-    """Clients whose short transactions keep the pool's connections changing hands.
-
-    They take no snapshot: one would keep the suite's VACUUM from what it shows.
-    """
-
-    async def one(number, stop):
-        chance = random.Random(number)
-        reader, writer = await wire.connect(port, USER, DATABASE)
-        while not stop.is_set():
-            await wire.query(reader, writer, "BEGIN; SHOW server_version")
-            await asyncio.sleep(chance.uniform(0, 0.004))
-            await wire.query(reader, writer, "COMMIT")
-            await asyncio.sleep(chance.uniform(0, 0.004))
-        writer.close()
-
-    return clients(count, one)
-
-
-def changes(port, transactions=400):
-    """How often one client after the other's transaction finds itself on another server connection; and on how many."""
-
-    async def ask():
-        reader, writer = await wire.connect(port, USER, DATABASE)
-        pids = [(await wire.query(reader, writer, "SELECT pg_backend_pid()"))[0] for _ in range(transactions)]
-        writer.close()
-        return sum(a != b for a, b in zip(pids, pids[1:])), len(set(pids))
-
-    return asyncio.run(ask())
-
-
-def busy(port, count):
-    """Clients that make session state of all kinds, and check that it is theirs."""
-
-    async def one(number, stop):
-        reader, writer = await wire.connect(port, USER, DATABASE)
-        while not stop.is_set():
-            await asyncio.sleep(0.02)
-        writer.close()
-
-    return clients(count, one)
+            text = answer.read().decode()
+        found = collections.Counter()
+        for reason, count in re.findall(r'^pgweir_pinned_transactions_total\{.*?reason="(\w+)".*\} (\S+)$', text, re.M):
+            found[reason] += int(float(count))
+        return found
