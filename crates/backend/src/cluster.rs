@@ -1,6 +1,7 @@
 //! A cluster at run time: its nodes, and what is known of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use config::ClusterId;
@@ -10,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::budget::Budget;
 use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
+use crate::listen::Listeners;
 
 /// A cluster at run time.
 #[derive(Debug)]
@@ -22,7 +24,10 @@ pub struct Cluster {
     pub nodes: Vec<Arc<Node>>,
     /// What is known of its databases' catalogs.
     pub(crate) catalogs: Catalogs,
+    /// Its listening connections.
+    pub listeners: Listeners,
     view: ArcSwap<ClusterView>,
+    retired: AtomicBool,
     changes: watch::Sender<u64>,
 }
 
@@ -74,8 +79,9 @@ impl Cluster {
                 .collect(),
         );
         let catalogs = Catalogs::new(config.nodes.len());
-        let changes = watch::Sender::new(0);
-        Self { id, config, nodes, catalogs, view: ArcSwap::from_pointee(view), changes }
+        let listeners = Listeners::new();
+        let (view, changes) = (ArcSwap::from_pointee(view), watch::Sender::new(0));
+        Self { id, config, nodes, catalogs, listeners, view, retired: AtomicBool::new(false), changes }
     }
 
     /// What is known now.
@@ -98,6 +104,16 @@ impl Cluster {
         if changed {
             self.changes.send_modify(|n| *n += 1);
         }
+    }
+
+    /// A reload has put another cluster in its place: nobody looks after its view any more.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.changes.send_modify(|n| *n += 1);
     }
 
     /// Tells of each change of the view.

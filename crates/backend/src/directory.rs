@@ -82,8 +82,13 @@ impl Directory {
         Ok(next)
     }
 
-    /// Retires the groups that `next` didn't take over.
+    /// Retires the clusters and groups that `next` didn't take over.
     pub fn retire(&self, next: &Directory) {
+        for cluster in &self.clusters {
+            if !next.clusters.iter().any(|other| Arc::ptr_eq(other, cluster)) {
+                cluster.retire();
+            }
+        }
         let kept = next.lock_groups();
         for (key, group) in self.lock_groups().iter() {
             if !kept.get(key).is_some_and(|other| Arc::ptr_eq(other, group)) {

@@ -10,6 +10,7 @@ pub mod core;
 pub mod directory;
 pub mod lease;
 mod link;
+pub mod listen;
 pub mod local;
 pub mod server;
 pub mod settings;

@@ -32,6 +32,8 @@ pub struct Server {
     pub copy_in: bool,
     /// Something of a session may be left on it: `DISCARD ALL` before anybody else has it.
     pub doubt: bool,
+    /// Something was committed on it that may have notified, and no listening session has waited for it to be heard.
+    pub notified: bool,
     /// Settings that were applied to it, and are committed.
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.

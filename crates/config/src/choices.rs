@@ -1,6 +1,6 @@
 //! The words of the file that stand for one of several meanings.
 
-use crate::model::{AuthMethod, Balance, KeyType, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
+use crate::model::{AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
 use crate::scalar::Choices;
 
 /// What a read must have seen.
@@ -69,6 +69,7 @@ choices! {
         later ["weighted", "peak_ewma"];
     ReadsOnPrimary: "if_no_replica, always or never",
         ["if_no_replica" => IfNoReplica, "always" => Always, "never" => Never];
+    OnLoss: "close or keep", ["close" => Close, "keep" => Keep];
     TlsMode: "disable, allow, prefer, require, verify-ca or verify-full",
         ["disable" => Disable, "allow" => Allow, "prefer" => Prefer, "require" => Require,
          "verify-ca" => VerifyCa, "verify-full" => VerifyFull];

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::check::Context;
 use crate::model::{
-    Balance, Config, Health, Limits, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting,
-    RouteOverrides, RouteSettings, Share,
+    Balance, Config, Health, Limits, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary,
+    RoleSetting, RouteOverrides, RouteSettings, Share,
 };
 use crate::raw;
 use crate::said::Said;
@@ -66,6 +66,7 @@ pub(crate) fn default_pool() -> PoolSettings {
         idle_transaction_timeout: None,
         max_prepared_statements: 500,
         server_round_robin: false,
+        listen_on_loss: OnLoss::Close,
     }
 }
 
@@ -105,6 +106,7 @@ pub(crate) fn pool_overrides(raw: &raw::Pool, context: &Context<'_>) -> PoolOver
         idle_transaction_timeout: nullable(&raw.idle_transaction_timeout),
         max_prepared_statements: raw.max_prepared_statements.get().map(|number| number.0),
         server_round_robin: raw.server_round_robin.get().map(|flag| flag.0),
+        listen_on_loss: raw.listen_on_loss.get().map(|choice| choice.0),
     }
 }
 
@@ -130,6 +132,7 @@ impl PoolSettings {
             idle_transaction_timeout: o.idle_transaction_timeout.unwrap_or(self.idle_transaction_timeout),
             max_prepared_statements: o.max_prepared_statements.unwrap_or(self.max_prepared_statements),
             server_round_robin: o.server_round_robin.unwrap_or(self.server_round_robin),
+            listen_on_loss: o.listen_on_loss.unwrap_or(self.listen_on_loss),
         }
     }
 }

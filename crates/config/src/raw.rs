@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::choices::{Consistency, LogFormat, LogLevel, SaidRole, SchemeType, Transactions};
-use crate::model::{AuthMethod, Balance, KeyType, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
+use crate::model::{AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
 use crate::said::{Many, Named, Said, Short};
 use crate::scalar::{
     Address, AutoCount, Choice, Count, Flag, KeyValue, Number, Password, Port, ShareOf, Size, Span, Text,
@@ -225,6 +225,9 @@ shapes! {
         max_prepared_statements: Number,
         /// Idle server connections are handed out in turn, not the warmest first; default false.
         server_round_robin: Flag,
+        /// What becomes of sessions that LISTEN when notifications may have been missed: `close` (57P01, as with a
+        /// server that is lost) or `keep`; default close.
+        listen_on_loss: Choice<OnLoss>,
     }
 
     Route {

@@ -103,6 +103,7 @@ const POOL_ROWS: &[PoolRow] = &[
     ("idle_transaction_timeout", |p| write_optional(p.idle_transaction_timeout)),
     ("max_prepared_statements", |p| p.max_prepared_statements.to_string()),
     ("server_round_robin", |p| p.server_round_robin.to_string()),
+    ("listen_on_loss", |p| word(p.listen_on_loss).to_owned()),
 ];
 
 fn null() -> String {

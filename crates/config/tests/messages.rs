@@ -328,7 +328,7 @@ auth:
 users:
   app: {password: x, server: {user: y, password_command: z}}
 limits: {max_client_conn: 1, max_client_conn_per_user: null, unauthenticated_connections: 1, client_login_timeout: 1s, client_idle_timeout: null, max_message: 1GiB}
-pool: {mode: statement, size: auto, min_pool_size: 0, reserve_pool_size: 0, reserve_pool_timeout: 3s, pinned: 3, query_wait_timeout: null, server_connect_timeout: 5s, server_login_retry: 1s, server_idle_timeout: null, server_lifetime: null, query_timeout: 1s, transaction_timeout: 1s, idle_transaction_timeout: 1s, max_prepared_statements: 5, server_round_robin: true}
+pool: {mode: statement, size: auto, min_pool_size: 0, reserve_pool_size: 0, reserve_pool_timeout: 3s, pinned: 3, query_wait_timeout: null, server_connect_timeout: 5s, server_login_retry: 1s, server_idle_timeout: null, server_lifetime: null, query_timeout: 1s, transaction_timeout: 1s, idle_transaction_timeout: 1s, max_prepared_statements: 5, server_round_robin: true, listen_on_loss: keep}
 route: {role: observe, consistency: session, transactions: replica_until_write, balance: weighted, max_lag: 10s, replica_wait: 5ms, reads_on_primary: never}
 health: {interval: 5s, timeout: 2s, failures: 3, slow_start: 30s}
 failover: {wait: 60s}

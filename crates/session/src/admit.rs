@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use backend::Server;
 use route::DatabaseMap;
-use sql::facts::{Effect, Facts, Kind, Statement};
+use sql::facts::{Effect, Facts, Kind, PinReason, Statement};
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
@@ -395,8 +395,16 @@ impl Book {
 
     /// Takes a pin for a session that will need one; an error if its pool has no more.
     pub(crate) fn allow_pin(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
-        let Some(reason) = Self::pins(facts) else { return Ok(()) };
-        if self.pinned_to.is_some() || self.mode == config::PoolMode::Session {
+        let Some(mut reason) = Self::pins(facts).next() else { return Ok(()) };
+        if self.mode == config::PoolMode::Session {
+            return Ok(());
+        }
+        if Self::pins(facts).any(|reason| reason == PinReason::Listen) && !self.note_listen(server) {
+            let other = Self::pins(facts).find(|reason| *reason != PinReason::Listen);
+            let Some(other) = other else { return Ok(()) };
+            reason = other;
+        }
+        if self.pinned_to.is_some() {
             return Ok(());
         }
         let pool = &server.handle.pool;

@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::expect::{StatementName, Text};
 use crate::gate::Gate;
 use crate::ledger::OpenEntries;
+use crate::listen::Listening;
 use crate::prepared::Reading;
 use crate::work::Work;
 
@@ -64,6 +65,10 @@ pub(crate) struct Book {
     pub(crate) learning: bool,
     /// Where its last statement went, and why.
     pub(crate) last: Option<Box<LastRoute>>,
+    /// What it listens to.
+    pub(crate) listening: Option<Box<Listening>>,
+    /// The process id that its client was told.
+    pub(crate) pid: u32,
 }
 
 /// A place among the pinned sessions of a pool; given back when dropped.
@@ -159,6 +164,7 @@ impl Book {
         self.unnamed = None;
         self.pin = None;
         self.pinned_to = None;
+        self.note_unlisten([None]);
     }
 
     /// The server reported a parameter while it worked for this session; the client is told.

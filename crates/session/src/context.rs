@@ -47,6 +47,12 @@ pub enum Stop {
     Now,
 }
 
+/// Clients' pids begin where those of processes end on Linux, so that a notification from a server process that works
+/// for nobody here is never taken for one's own.
+const FIRST_PID: u32 = (1 << 22) + 1;
+/// How many there are. Clients read a pid as an int32.
+const PIDS: u32 = (1 << 30) - FIRST_PID;
+
 /// Serves the console's clients. Implemented above; runs on the slow runtime.
 pub trait Console: Send + Sync {
     /// Serves one authenticated client to its end.
@@ -150,8 +156,7 @@ impl Seats {
         }
         *of_user += 1;
         let pid = loop {
-            // Positive and never 0: clients read it as an int32.
-            let pid = (self.next.fetch_add(1, Ordering::Relaxed) & 0x3fff_ffff) + 1;
+            let pid = FIRST_PID + self.next.fetch_add(1, Ordering::Relaxed) % PIDS;
             if !table.keys.contains_key(&pid) {
                 break pid;
             }

@@ -275,6 +275,7 @@ impl Core {
         // What of it was prepared isn't heard any more.
         lease.prepared.doubt_all();
         lease.unnamed = None;
+        lease.notified = true;
         let cleanup = self.context.seats.cleanup();
         tokio::task::spawn_local(async move {
             crate::reclaim::reclaim(lease, unheard).await;

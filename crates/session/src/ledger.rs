@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) applied: Rc<Settings>,
     /// Something was set for the transaction alone that its statements may be read by, and no server reports.
     pub(crate) unsure: bool,
+    /// UNLISTENs of the open transaction; `None`: of all channels.
+    left: Vec<Option<Name>>,
 }
 
 /// The settings of an open transaction.
@@ -45,10 +47,10 @@ impl Book {
         }
     }
 
-    /// The reason for which this text would tie the session to its connection.
-    pub(crate) fn pins(facts: &Facts) -> Option<PinReason> {
+    /// The reasons for which this text would tie the session to its connection.
+    pub(crate) fn pins(facts: &Facts) -> impl Iterator<Item = PinReason> {
         let effects = facts.statements.iter().flat_map(|s| &s.effects);
-        effects.filter_map(effect_pins).next()
+        effects.filter_map(effect_pins)
     }
 
     /// A ReadyForQuery came: what was sent up to it has happened, or hasn't. `was` is the status before it.
@@ -121,8 +123,10 @@ impl Book {
 
     fn settle(&mut self, core: &Core, server: &mut Server, effect: &Effect, in_transaction: bool) {
         if let Some(reason) = effect_pins(effect) {
-            self.pin.get_or_insert(reason);
-            server.doubt = true;
+            if self.is_pinned_by(reason) {
+                self.pin.get_or_insert(reason);
+                server.doubt = true;
+            }
             return;
         }
         match effect {
@@ -164,10 +168,13 @@ impl Book {
                     self.open(server).now.unsure = true;
                 }
             }
+            Effect::Unlisten(name) => match in_transaction {
+                true => self.open(server).now.left.push(name.clone()),
+                false => self.note_unlisten([name.clone()]),
+            },
             Effect::RollbackAndChain
             | Effect::Show(_)
             | Effect::Listen(_)
-            | Effect::Unlisten(_)
             | Effect::Prepare(_)
             | Effect::Deallocate(Some(_)) => {}
         }
@@ -184,7 +191,8 @@ impl Book {
         match &self.open_entries {
             Some(open) => open.now.clone(),
             None => {
-                Entry { wanted: Rc::clone(&self.wanted), applied: Rc::clone(&server.applied), unsure: false }
+                let (wanted, applied) = (Rc::clone(&self.wanted), Rc::clone(&server.applied));
+                Entry { wanted, applied, unsure: false, left: Vec::new() }
             }
         }
     }
@@ -198,13 +206,14 @@ impl Book {
         if let Some(open) = self.open_entries.take() {
             self.wanted = open.now.wanted;
             server.applied = open.now.applied;
+            self.note_unlisten(open.now.left);
         }
     }
 
     /// What holds after a SET or RESET.
     fn changed(&mut self, core: &Core, before: &Entry, effect: &Effect) -> Entry {
         let intern = |settings| core.pools.intern_settings(settings);
-        let unsure = before.unsure;
+        let (unsure, left) = (before.unsure, before.left.clone());
         let before = &without_role(before, effect);
         match effect {
             Effect::Set { name, value, raw } => {
@@ -214,13 +223,14 @@ impl Book {
                     applied: intern(before.applied.with(setting.clone())),
                     wanted: intern(before.wanted.with(setting)),
                     unsure,
+                    left,
                 }
             }
             Effect::Reset(name) => {
                 let at_startup = self.startup.find(name).cloned();
                 let wanted =
                     at_startup.map_or_else(|| before.wanted.without(name), |s| before.wanted.with(s));
-                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted), unsure }
+                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted), unsure, left }
             }
             _ => {
                 // RESET ALL leaves the role and the session authorization as they are.
@@ -234,6 +244,7 @@ impl Book {
                     applied: intern(kept(&before.applied, &Settings::default())),
                     wanted: intern(kept(&before.wanted, &self.startup)),
                     unsure,
+                    left,
                 }
             }
         }

@@ -12,6 +12,7 @@ mod expect;
 mod full;
 mod gate;
 mod ledger;
+mod listen;
 mod named_text;
 mod names;
 mod own;

@@ -376,7 +376,10 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
     work.up.skip(total);
     let out = work.down.inject();
     encode::command_complete(out, command);
-    encode::ready_for_query(out, book.status_without_server());
+    if session.book.listening.is_some() {
+        session.deliver_here(work);
+    }
+    encode::ready_for_query(work.down.inject(), session.book.status_without_server());
     true
 }
 

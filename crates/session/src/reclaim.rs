@@ -143,7 +143,7 @@ async fn run(server: &mut Server, sql: &[u8], unheard: &mut Unheard) -> io::Resu
     }
 }
 
-async fn send(server: &mut Server, message: &[u8]) -> io::Result<()> {
+pub(crate) async fn send(server: &mut Server, message: &[u8]) -> io::Result<()> {
     let mut sent = 0;
     std::future::poll_fn(|cx| {
         while sent < message.len() {

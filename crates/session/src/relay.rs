@@ -326,6 +326,9 @@ impl Session {
     /// place anyway; otherwise it waits until the connection is at rest.
     fn take_request(&mut self, work: &mut Work) -> Result<bool, End> {
         let Some(held) = &self.held else { return Ok(false) };
+        if self.book.listening.is_some() {
+            return Ok(false); // each of its transactions is settled before the next
+        }
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let Ok(found) = request::delimit(work.up.pending(), self.max_message) else {
             return Ok(false); // the client is told once what came before is answered

@@ -87,7 +87,11 @@ impl Book {
         match tag {
             tag::READY_FOR_QUERY => return self.hear_ready(core, work, server, total),
             tag::PARAMETER_STATUS => return self.hear_parameter(core, work, server, total).map(|()| false),
-            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
+            tag::NOTIFICATION_RESPONSE => {
+                self.hear_notification(work, server, total);
+                return Ok(false);
+            }
+            tag::NOTICE_RESPONSE => {
                 if matches!(
                     work.expects.front(),
                     Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_))
@@ -259,7 +263,12 @@ impl Book {
                 }
                 work.answered.queries += 1;
                 work.answered.transactions += u32::from(status == TransactionStatus::Idle);
-                pass_message(work, total);
+                server.notified |= work.may_commit;
+                if self.listening.is_some() && server.owed == 0 && status == TransactionStatus::Idle {
+                    self.hold_ready(work, total);
+                } else {
+                    pass_message(work, total);
+                }
                 // A Query that was answered by us may follow.
                 self.answer(work, server);
             }
@@ -474,13 +483,13 @@ fn bulk(work: &mut Work, total: usize, here: usize) -> Result<(), Broken> {
     Ok(())
 }
 
-fn pass_message(work: &mut Work, total: usize) {
+pub(crate) fn pass_message(work: &mut Work, total: usize) {
     let now = total.min(work.down.pending().len());
     work.down.approve(now);
     work.down_left = Left::Pass(total - now);
 }
 
-fn drop_message(work: &mut Work, total: usize) {
+pub(crate) fn drop_message(work: &mut Work, total: usize) {
     let now = total.min(work.down.pending().len());
     work.down.skip(now);
     work.down_left = Left::Drop(total - now);
@@ -488,7 +497,7 @@ fn drop_message(work: &mut Work, total: usize) {
 
 /// From here on the client sees an answer: the request can't be run again.
 #[inline]
-fn commit_to_answer(work: &mut Work) {
+pub(crate) fn commit_to_answer(work: &mut Work) {
     if work.retry == Retry::Possible {
         work.retry = Retry::No;
         work.renamed.clear();

@@ -146,6 +146,9 @@ impl Session {
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
             }
+            if self.book.listening.is_some() {
+                Box::pin(self.begin_as_listener()).await?;
+            }
             if !self.has_wanted()
                 && let Err(report) = Box::pin(self.want(work, request)).await?
             {
@@ -155,6 +158,9 @@ impl Session {
             self.prepare_retry(work, request, target);
             self.send_request(work, request)?;
             match self.relay(work).await? {
+                Relayed::Done if self.book.listening.is_some() => {
+                    return Box::pin(self.settle_listening(work)).await;
+                }
                 Relayed::Done => return Ok(()),
                 Relayed::Again { learn } => {
                     work.up.rewind();
@@ -175,6 +181,12 @@ impl Session {
         let signal = poll_fn(|cx| {
             if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Some(signal));
+            }
+            if let Some(listening) = &self.book.listening
+                && self.book.begun.is_none()
+                && listening.poll(cx).is_ready()
+            {
+                return Poll::Ready(None);
             }
             if std::mem::take(&mut listening) {
                 return Poll::Pending;
@@ -238,6 +250,11 @@ impl Session {
         }
         if let Poll::Ready(lost) = self.poll_tied_server(cx, work) {
             return Poll::Ready(Err(lost));
+        }
+        if self.book.listening.is_some()
+            && let Poll::Ready(end) = self.poll_mail(cx, work)
+        {
+            return Poll::Ready(Err(end));
         }
         let flushed = work.down.poll_flush(cx, &mut self.client);
         if let Poll::Ready(Err(_)) = flushed {
@@ -490,6 +507,6 @@ impl Session {
     }
 }
 
-fn shutdown() -> ErrorReport {
+pub(crate) fn shutdown() -> ErrorReport {
     ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }

@@ -31,7 +31,7 @@ pub(crate) async fn begin(core: Rc<Core>, arrival: Arrival) -> Option<Session> {
     let application = startup.get("application_name").unwrap_or_default();
     let cell = Rc::new(ClientCell::new(seat.pid, user, database, peer, tls, application));
     cell.set_limits(&group.shared.pool);
-    let book = match open_book(&core, &group, &startup, role) {
+    let book = match open_book(&core, &group, &startup, role, seat.pid) {
         Ok(book) => book,
         Err(mut report) => {
             report.severity = wire::Severity::Fatal;
@@ -73,6 +73,7 @@ fn open_book(
     group: &LocalGroup,
     startup: &wire::startup::StartupParameters,
     listener: Option<RoleSetting>,
+    pid: u32,
 ) -> Result<Book, ErrorReport> {
     let shared = &group.shared;
     let directory = core.context.directory.load();
@@ -128,6 +129,8 @@ fn open_book(
         lex: book::lex_settings(&Parameters::default()),
         learning: false,
         last: None,
+        listening: None,
+        pid,
     })
 }
 

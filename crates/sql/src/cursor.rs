@@ -61,7 +61,11 @@ pub(crate) fn notify(word: &str, mut rest: Cursor<'_>) -> Statement {
         }
         "unlisten" => {
             let mut statement = command(Kind::Notify, "UNLISTEN");
-            statement.effects.push(Effect::Unlisten(rest.name()));
+            // A name that can't be read is nobody's here: the server has its say.
+            match rest.name() {
+                None if rest.peek().is_none_or(|token| rest.bytes(token) != b"*") => {}
+                name => statement.effects.push(Effect::Unlisten(name)),
+            }
             statement
         }
         _ => command(Kind::Notify, "NOTIFY"),

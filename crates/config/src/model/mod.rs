@@ -17,7 +17,7 @@ pub use database::{
     Database, KeyType, Placement, Scheme, ServerLogin, Shard, ShardedTable, Sharding, TableName,
 };
 pub use pool::{
-    Balance, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting, RouteOverrides,
+    Balance, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting, RouteOverrides,
     RouteSettings, Share,
 };
 

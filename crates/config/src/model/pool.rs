@@ -49,6 +49,17 @@ pub struct PoolSettings {
     pub max_prepared_statements: usize,
     /// Idle connections are handed out in turn, not the warmest first.
     pub server_round_robin: bool,
+    /// What becomes of sessions that listen when the listening connection is lost.
+    pub listen_on_loss: OnLoss,
+}
+
+/// What becomes of a session that listens when notifications may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It ends, as it would with its server, so that its client looks for what it has missed.
+    Close,
+    /// It goes on, and listens again as soon as that is possible.
+    Keep,
 }
 
 /// An absolute number or a percentage.
@@ -81,6 +92,7 @@ pub struct PoolOverrides {
     pub idle_transaction_timeout: Option<Option<Duration>>,
     pub max_prepared_statements: Option<usize>,
     pub server_round_robin: Option<bool>,
+    pub listen_on_loss: Option<OnLoss>,
 }
 
 /// `route`, resolved.

@@ -14,8 +14,8 @@ use thiserror::Error;
 pub use reply::{
     Column, authentication_cleartext, authentication_md5, authentication_ok, authentication_sasl,
     backend_key_data, bind_complete, close_complete, command_complete, data_row, empty_query, error_response,
-    negotiate_protocol_version, no_data, notice_response, parameter_status, parse_complete, ready_for_query,
-    row_description, sasl_continue, sasl_final,
+    negotiate_protocol_version, no_data, notice_response, notification_response, parameter_status,
+    parse_complete, ready_for_query, row_description, sasl_continue, sasl_final,
 };
 pub use request::{
     bind, cancel_request, close, copy_done, copy_fail, describe, execute, flush, gss_request, parse,

@@ -81,6 +81,25 @@ pub fn parameter_status(
     Ok(())
 }
 
+/// NotificationResponse. Bytes, in whatever encoding its receiver has asked for.
+///
+/// # Errors
+/// [`EncodeError::Nul`], [`EncodeError::TooLong`].
+pub fn notification_response(
+    out: &mut Vec<u8>,
+    pid: u32,
+    channel: &[u8],
+    payload: &[u8],
+) -> Result<(), EncodeError> {
+    check_nul(channel)?;
+    check_nul(payload)?;
+    head(out, tag::NOTIFICATION_RESPONSE, 4 + channel.len() + payload.len() + 2)?;
+    out.extend_from_slice(&pid.to_be_bytes());
+    cstr(out, channel);
+    cstr(out, payload);
+    Ok(())
+}
+
 /// ReadyForQuery.
 pub fn ready_for_query(out: &mut Vec<u8>, status: TransactionStatus) {
     out.extend_from_slice(&[tag::READY_FOR_QUERY, 0, 0, 0, 5, status.as_byte()]);
