@@ -27,6 +27,8 @@ const SCHEMA: &str = "
     create table log (n int);
     create table wide (a int, b text);
     insert into wide values (1, 'one'), (2, 'two');
+    create function runs(command text) returns int language plpgsql as
+        $$ declare found int; begin execute command into found; return found; end $$;
 ";
 
 /// One Postgres with pgweir in front, which has two connections to it.
@@ -112,6 +114,9 @@ fn of(pgweir: &Pgweir) -> ConnectOptions {
 fn s() -> Script {
     Script::new()
 }
+
+const LIST: &str =
+    "select name, statement, parameter_types, from_sql from pg_prepared_statements order by name";
 
 /// A turn for each text.
 fn turns(texts: &[&str]) -> Vec<Script> {
@@ -373,6 +378,57 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
                 s().run("deallocate all", &[]).sync(),
                 s().query("execute z"),
             ],
+        ),
+        (
+            "the list of what is prepared",
+            vec![
+                s().query("prepare a as select 1;"),
+                s().query("prepare \"b C\"(int, text) as select $1, $2"),
+                s().parse("p", "select $1::int + 1", &[]).parse("p2", "select $1", &[25]).sync(),
+                s().query(LIST),
+                s().query("begin"),
+                s().query("prepare c as\n select 3 ;"),
+                s().query(LIST),
+                s().query("execute c"),
+                s().bind("", "p", &[Some("1")]).execute("", 0).sync(),
+                s().query(LIST),
+                s().query("rollback"),
+                s().run(LIST, &[]).sync(),
+                s().parse("list", LIST, &[]).sync(),
+                s().bind("", "list", &[]).execute("", 0).sync(),
+                s().query("deallocate list"),
+                s().query("deallocate all"),
+                s().query(LIST),
+                s().query("execute a"),
+                s().query("select 1/0"),
+                s().query("begin").query("select 1/0").query(LIST).query("rollback"),
+                s().query("prepare d as select 1; prepare e as select 2"),
+                s().query("select name, parameter_types from pg_catalog.pg_prepared_statements order by 1"),
+            ],
+        ),
+        (
+            "names inside functions and blocks",
+            turns(&[
+                "prepare a(int) as select $1 * 2",
+                "select runs('execute a(21)')",
+                "select runs('execute a(22)')",
+                "execute a(23)",
+                "begin",
+                "select runs('execute a(24)')",
+                "commit",
+                "select runs('execute nowhere')",
+                "deallocate a",
+                "select runs('execute a(25)')",
+                "prepare ins(int) as insert into log values ($1)",
+                "do $$ begin execute 'execute ins(1)'; end $$",
+                "do $$ begin execute 'execute ins(2)'; commit; execute 'execute ins(3)'; rollback; end $$",
+                "begin",
+                "do $$ begin execute 'execute ins(4)'; end $$",
+                "commit",
+                "select n from log order by n",
+                "execute ins(5)",
+                "select count(*) from log",
+            ]),
         ),
         (
             "several Querys at once",

@@ -120,6 +120,10 @@ impl Book {
             self.refuse_query(work, server, head, report);
             return;
         }
+        let shows = !self.written.is_empty() && self.looks_inside(&facts);
+        if shows && self.show_names_inside(at, work, server, &facts).is_err() {
+            return; // of what the session has sent itself nothing is too long
+        }
         doubt_deallocated(server, &facts);
         self.note_sent(work, &facts, *at.in_transaction);
         follow_transaction(&facts, at.in_transaction);
@@ -127,6 +131,11 @@ impl Book {
         work.expects.push(Expect::Query);
         work.owe_ready(server);
         pass(work, head);
+        if shows {
+            encode::sync(work.up.inject());
+            work.expects.push(Expect::OwnSync);
+            work.owe_ready(server);
+        }
     }
 
     /// Makes a Query fail on the server, so that its transaction fails too, and gives the client our error.
@@ -239,6 +248,17 @@ impl Book {
         if let Err(report) = self.allow_pin(&text.facts, server) {
             self.refuse_extended(work, head, report);
             return Ok(());
+        }
+        let lists = text.facts.names_prepared && text.named.is_none();
+        if lists || (!self.written.is_empty() && self.looks_inside(&text.facts)) {
+            self.show_names(at.core, work, server)?;
+            if !unnamed {
+                // It has its own name there now.
+                self.note_sent(work, &text.facts, *at.in_transaction);
+                work.expects.push(Expect::Bind);
+                pass(work, head);
+                return Ok(());
+            }
         }
         if let (Some(named), Some(portal)) = (&text.named, portal) {
             need_target(work, server, named)?;

@@ -20,6 +20,7 @@ use crate::gate::Gate;
 use crate::ledger::OpenEntries;
 use crate::listen::Listening;
 use crate::prepared::Reading;
+use crate::shown::Written;
 use crate::work::Work;
 
 /// What a session remembers between its requests.
@@ -45,6 +46,10 @@ pub(crate) struct Book {
     pub(crate) told: Rc<Parameters>,
     /// Its named statements.
     pub(crate) names: HashMap<StatementName, Rc<Text>, foldhash::fast::RandomState>,
+    /// The texts of what SQL has prepared in it.
+    pub(crate) written: Written,
+    /// A function has run what SQL has prepared in it.
+    pub(crate) runs_names: bool,
     /// Its unnamed statement.
     pub(crate) unnamed: Option<Rc<Text>>,
     /// What its statements are read by.
@@ -161,6 +166,7 @@ impl Book {
         self.open_entries = None;
         self.routing = self.routing_at_startup;
         self.names.clear();
+        self.written.clear();
         self.unnamed = None;
         self.pin = None;
         self.pinned_to = None;

@@ -78,6 +78,9 @@ pub(crate) enum Expect {
     /// A PREPARE of our own as Parse, Bind, Execute and Close of its portal: all of it is kept from the client. An error
     /// of it is the client's, and what was sent behind it is skipped.
     OwnPrepare(Rc<Text>),
+    /// A command of our own: all up to and with this message is kept from the client. An error of it is the client's,
+    /// and what was sent behind it is skipped.
+    OwnUpTo(u8),
     /// A Flush of our own: nothing answers it.
     OwnFlush,
 }
@@ -196,6 +199,11 @@ impl Expectations {
     /// A Flush was sent behind all that is due.
     pub(crate) fn ends_with_flush(&self) -> bool {
         matches!(self.0.back(), Some(Expect::OwnFlush))
+    }
+
+    /// What will make the connection one to be cleaned was sent.
+    pub(crate) fn shows_names(&self) -> bool {
+        self.0.iter().any(|expect| matches!(expect, Expect::OwnUpTo(_)))
     }
 
     /// A Sync of our own is next.

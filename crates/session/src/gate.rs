@@ -283,7 +283,7 @@ impl Book {
         match (step, &mut self.gate) {
             (Step::Settled, Gate::Settings(target)) => {
                 server.applied = Rc::clone(target);
-                server.doubt = false;
+                server.doubt = work.expects.shows_names();
                 let begins = work.expects.gate_is_first();
                 self.gate = if begins { Gate::Begin { settings: true } } else { Gate::Passed };
             }

@@ -161,7 +161,10 @@ impl Book {
                 server.forget_session();
                 self.forget_session();
             }
-            Effect::Deallocate(None) => self.names.clear(),
+            Effect::Deallocate(None) => {
+                self.names.clear();
+                self.written.clear();
+            }
             Effect::Pin(_) | Effect::Unknown => server.doubt = true,
             Effect::SetLocal(name) => {
                 if in_transaction && prepared::is_unsure(name.as_deref()) {

@@ -24,6 +24,7 @@ mod relay;
 mod reply;
 mod request;
 mod session;
+mod shown;
 mod sql_prepare;
 mod wait;
 mod welcome;

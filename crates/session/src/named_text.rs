@@ -110,6 +110,7 @@ impl Book {
                 close(work, id)?;
             }
             server.prepared.assume(id);
+            self.written.insert(name.clone(), named.sql.as_ref().into());
             let was = self.name(work, &name, Some(Rc::clone(made)));
             names.steps.push(Step { index: 0, change: Change::Named { name, was, made: Some(id) } });
         } else if made.is_some() && !self.names.contains_key(&name) {

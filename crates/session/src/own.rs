@@ -453,9 +453,13 @@ fn after_comment(mut sql: &[u8]) -> &[u8] {
 /// DEALLOCATE of what pgweir keeps for the session; `None`: it isn't about that.
 pub(crate) fn deallocate(book: &mut Book, facts: &Facts) -> Option<&'static str> {
     match facts.statements.iter().flat_map(|s| &s.effects).next()? {
-        Effect::Deallocate(Some(name)) => book.names.remove(name.as_bytes()).map(|_| "DEALLOCATE"),
+        Effect::Deallocate(Some(name)) => {
+            book.written.remove(name.as_bytes());
+            book.names.remove(name.as_bytes()).map(|_| "DEALLOCATE")
+        }
         Effect::Deallocate(None) if book.pin.is_none() => {
             book.names.clear();
+            book.written.clear();
             Some("DEALLOCATE ALL")
         }
         _ => None,

@@ -20,6 +20,7 @@ use crate::book::Book;
 use crate::core::Core;
 use crate::expect::{Expect, StatementName, Text};
 use crate::own;
+use crate::shown::PORTAL;
 use crate::work::{Retry, Work};
 
 /// Names of statements that one client may have.
@@ -268,9 +269,6 @@ pub(crate) fn need_unnamed(work: &mut Work, server: &mut Server, text: Rc<Text>)
     }
     Ok(())
 }
-
-/// The portal that a PREPARE of our own runs in: the client's unnamed one stays.
-const PORTAL: &[u8] = b"pgweir";
 
 /// Sends the PREPARE of a text that SQL has prepared.
 #[cold]

@@ -94,7 +94,7 @@ impl Book {
             tag::NOTICE_RESPONSE => {
                 if matches!(
                     work.expects.front(),
-                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_))
+                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_) | Expect::OwnUpTo(_))
                 ) || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
@@ -119,6 +119,12 @@ impl Book {
             (tag::COMMAND_COMPLETE, Some(Expect::Gate(step))) => {
                 let step = *step;
                 self.pass_gate(work, server, step);
+                false
+            }
+            (_, Some(Expect::OwnUpTo(last))) => {
+                if tag == *last {
+                    work.expects.pop();
+                }
                 false
             }
             (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_))) => false,
@@ -332,7 +338,13 @@ impl Book {
             if concerns_shared(&fields) {
                 server.prepared.doubt_all();
             }
-            if work.retry == Retry::Possible
+            if !self.written.is_empty() && self.missed_by_function(&fields) {
+                self.runs_names = true;
+                if work.retry == Retry::Possible {
+                    work.retry = Retry::Wanted { learn: false };
+                    work.down.drop_unsent();
+                }
+            } else if work.retry == Retry::Possible
                 && let Some(learn) = may_run_elsewhere(&fields)
             {
                 work.retry = Retry::Wanted { learn };

@@ -21,7 +21,7 @@ use crate::plan::{Malformed, Plan};
 use crate::reclaim::Unheard;
 use crate::reply::Broken;
 use crate::request::{self, Request};
-use crate::work::{Left, Retry, Work};
+use crate::work::{Left, Planned, Retry, Work};
 
 /// One client's session.
 pub(crate) struct Session {
@@ -420,9 +420,22 @@ impl Session {
         // Who asked for a replica gets a replica's answer.
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
-        if whole && split && reads && !tied {
+        let hidden = !self.book.written.is_empty() && self.may_miss_names(work, request);
+        if whole && !tied && ((split && reads) || hidden) {
             work.retry = Retry::Possible;
             work.up.hold();
+        }
+    }
+
+    /// Whether a Query may fail because a function in it looks for what SQL has prepared: it can be run again then.
+    #[cold]
+    fn may_miss_names(&self, work: &Work, request: Request) -> bool {
+        let alone = matches!(request, Request::Single { .. })
+            && self.book.begun.is_none()
+            && self.held.as_ref().is_some_and(|held| !held.in_transaction);
+        match work.planned.front() {
+            Some(Planned::Query(facts)) => alone && self.book.may_look_again(facts),
+            _ => false,
         }
     }
 

@@ -147,6 +147,9 @@ impl Book {
             return Ok(());
         }
         let before = work.expects.len();
+        if places.is_empty() {
+            self.show_names(at.core, work, server)?;
+        }
         let several = facts.statements.len() > 1;
         let mut splicing = Splicing { sql: &sql, several, made: Made::new(), names: Names::default() };
         let mut spliced = Vec::with_capacity(sql.len());
@@ -224,6 +227,9 @@ impl Book {
                     close(work, text.statement.id)?;
                 }
                 server.prepared.assume(text.statement.id);
+                // Of several statements only this one's text can be run again.
+                let written = if *several { &sql[place.statement.clone()] } else { sql };
+                self.written.insert(name.into(), written.into());
                 (Rc::clone(&text), Some(text))
             }
             (Verb::Deallocate | Verb::DeallocateAll, Some(text)) => {

@@ -120,6 +120,8 @@ fn open_book(
         welcome: Rc::clone(&told),
         told,
         names: Default::default(),
+        written: Default::default(),
+        runs_names: false,
         unnamed: None,
         begun: None,
         gate: Gate::Open,

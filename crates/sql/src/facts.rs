@@ -17,7 +17,8 @@ pub struct Facts {
     pub hint: Hint,
     /// The worst access of all statements (`Read` < `Unknown` < `Write`); `Read` for an empty query.
     pub access: Access,
-    /// A statement of it names one that SQL's PREPARE made: [`crate::prepared::places`] tells where.
+    /// A statement of it names one that SQL's PREPARE made ([`crate::prepared::places`] tells where), or reads the
+    /// list of them.
     pub names_prepared: bool,
     /// What somebody has concluded from these facts, so that it needn't be concluded again.
     pub memo: Memo,

@@ -64,6 +64,12 @@ pub(crate) fn names_one(statement: Cursor<'_>) -> bool {
     place(statement, 0).is_some_and(|place| matches!(place.verb, Verb::Prepare | Verb::Execute))
 }
 
+/// Whether a token is the view that lists a session's prepared statements.
+pub(crate) fn is_list(sql: &[u8], token: &Tok) -> bool {
+    tokens::is_word(sql, token, "pg_prepared_statements")
+        || tokens::is_word(sql, token, "pg_prepared_statement")
+}
+
 fn place(statement: Cursor<'_>, index: usize) -> Option<Place> {
     let (first, last) = (statement.peek()?, statement.rest.last()?);
     let mut found = Place {

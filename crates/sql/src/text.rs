@@ -45,7 +45,8 @@ fn statements(sql: &[u8], conforming: bool, literals: &[Literal]) -> (Vec<Statem
     // A DEALLOCATE alone is told by its effect.
     let several = statements.len() > 1;
     let deallocates = several && statements.iter().any(|statement| statement.kind == Kind::Deallocate);
-    (statements, deallocates || parts.iter().any(|part| prepared::names_one(cursor.with(part))))
+    let lists = tokens.iter().any(|token| prepared::is_list(sql, token));
+    (statements, lists || deallocates || parts.iter().any(|part| prepared::names_one(cursor.with(part))))
 }
 
 /// A token that Postgres refuses. A number or parameter with letters at its end older servers take for two tokens;
