@@ -264,14 +264,14 @@ const LISTS: usize = 1024;
 /// A core's table of lists in use: equal lists are the same `Rc`.
 #[derive(Debug)]
 pub struct Interned<T> {
-    lists: HashSet<Rc<T>>,
+    lists: HashSet<Rc<T>, foldhash::fast::RandomState>,
     /// How many there may be before those that nobody uses are dropped.
     bound: usize,
 }
 
 impl<T> Default for Interned<T> {
     fn default() -> Self {
-        Self { lists: HashSet::new(), bound: LISTS }
+        Self { lists: HashSet::default(), bound: LISTS }
     }
 }
 
