@@ -17,6 +17,7 @@ use crate::catalogs::Catalogs;
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
 use crate::gate::Gate;
+use crate::learned::Ran;
 use crate::ledger::OpenEntries;
 use crate::listen::Listening;
 use crate::prepared::Reading;
@@ -68,6 +69,8 @@ pub(crate) struct Book {
     pub(crate) lex: LexSettings,
     /// A replica has just refused the request at hand: its texts are learned as writes while it is planned again.
     pub(crate) learning: bool,
+    /// What the request at hand runs.
+    pub(crate) ran: Ran,
     /// Where its last statement went, and why.
     pub(crate) last: Option<Box<LastRoute>>,
     /// What it listens to.

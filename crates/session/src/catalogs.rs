@@ -12,7 +12,7 @@ use crate::book::Book;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalogs {
     /// What `Group::catalogs_version` was; 0 is never a version.
-    version: u64,
+    pub(crate) version: u64,
     by_shard: Option<Rc<[Arc<Catalog>]>>,
 }
 

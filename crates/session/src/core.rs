@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend::{CorePools, Lease, PrepareText, Settings, Statement};
-use sql::facts::Facts;
 use sql::{Analyzer, LexSettings};
 use tokio::sync::oneshot;
 
 use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::{Arrival, Context};
 use crate::expect::Text;
+use crate::learned::Learned;
 use crate::reclaim::Unheard;
 use crate::work::Work;
 
@@ -22,8 +22,6 @@ use crate::work::Work;
 const SHAPES: usize = 10_000;
 /// Texts of prepared statements that a core remembers without anybody using them.
 const TEXTS: usize = 10_000;
-/// Shapes that a replica refused, per core.
-const LEARNED: usize = 10_000;
 /// Spare buffers that a core keeps.
 const SPARE_WORKS: usize = 64;
 
@@ -40,7 +38,7 @@ pub struct Core {
     texts_bound: Cell<usize>,
     hasher: foldhash::fast::RandomState,
     /// Shapes that looked like reads and that a replica refused.
-    learned: RefCell<HashMap<usize, Arc<Facts>>>,
+    pub(crate) learned: Learned,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
 }
@@ -56,7 +54,7 @@ impl Core {
             texts: RefCell::default(),
             texts_bound: Cell::new(TEXTS),
             hasher: foldhash::fast::RandomState::default(),
-            learned: RefCell::default(),
+            learned: Learned::default(),
             spare: RefCell::default(),
         }
     }
@@ -205,22 +203,6 @@ impl Core {
             reading: None,
             named: None,
         })
-    }
-
-    /// A replica refused what these facts call a read: it isn't sent to one again.
-    pub(crate) fn learn_write(&self, facts: &Arc<Facts>) {
-        let mut learned = self.learned.borrow_mut();
-        if learned.len() >= LEARNED {
-            learned.clear();
-        }
-        learned.insert(Arc::as_ptr(facts).addr(), Arc::clone(facts));
-    }
-
-    /// Whether `learn_write` was told of these facts.
-    #[inline]
-    pub(crate) fn is_learned_write(&self, facts: &Arc<Facts>) -> bool {
-        let learned = self.learned.borrow();
-        !learned.is_empty() && learned.contains_key(&Arc::as_ptr(facts).addr())
     }
 
     /// The clock of this core: ten turns a second for as long as the core lives.

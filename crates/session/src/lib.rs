@@ -11,6 +11,7 @@ mod book;
 mod expect;
 mod full;
 mod gate;
+mod learned;
 mod ledger;
 mod listen;
 mod named_text;

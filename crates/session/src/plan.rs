@@ -16,6 +16,7 @@ use wire::{ErrorReport, SqlState, tag};
 use crate::book::{Book, LastRoute};
 use crate::core::Core;
 use crate::expect::Text;
+use crate::learned::Ran;
 use crate::own;
 use crate::work::{Planned, Work};
 
@@ -64,6 +65,7 @@ impl Book {
         whole: bool,
     ) -> Result<Plan, Malformed> {
         let mut verdict = Verdict::default();
+        self.ran = Ran::Nothing;
         let mut at = 0;
         while at < total {
             let Some(head) = frame::peek(&work.up.pending()[at..], frame::MAX_BODY)
@@ -331,12 +333,15 @@ impl Book {
         runs: bool,
     ) -> Decision {
         let learning = runs && std::mem::take(&mut self.learning);
+        if runs {
+            self.ran.add(facts);
+        }
         match decision {
             Decision::Go { target, reason: Reason { role: RoleReason::Reads, shard }, would }
-                if learning || core.is_learned_write(facts) =>
+                if learning || core.learned.knows(facts, self.catalogs.version) =>
             {
                 if learning {
-                    core.learn_write(facts);
+                    core.learned.learn(facts, self.catalogs.version);
                 }
                 let target = Target { role: TargetRole::Primary, ..target };
                 Decision::Go { target, reason: Reason { role: RoleReason::Learned, shard }, would }

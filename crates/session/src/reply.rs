@@ -104,7 +104,7 @@ impl Book {
                 }
                 return Ok(false);
             }
-            tag::ERROR_RESPONSE => return self.hear_error(work, server, total).map(|()| false),
+            tag::ERROR_RESPONSE => return self.hear_error(core, work, server, total).map(|()| false),
             _ => {}
         }
         self.answer(work, server);
@@ -317,7 +317,13 @@ impl Book {
         Ok(())
     }
 
-    fn hear_error(&mut self, work: &mut Work, server: &mut Server, total: usize) -> Result<(), Broken> {
+    fn hear_error(
+        &mut self,
+        core: &Core,
+        work: &mut Work,
+        server: &mut Server,
+        total: usize,
+    ) -> Result<(), Broken> {
         self.answer(work, server);
         end_copy(work, server);
         work.failed = true;
@@ -349,6 +355,8 @@ impl Book {
             {
                 work.retry = Retry::Wanted { learn };
                 work.down.drop_unsent();
+            } else if work.retry == Retry::No {
+                self.learn_late(core, &fields);
             }
         }
         let extended = work.expects.extended_is_next();
@@ -536,7 +544,7 @@ fn concerns_shared(fields: &ErrorFields<'_>) -> bool {
 }
 
 /// A replica refused what looked like a read (true: it always will), or had to cancel it to go on replaying (false).
-fn may_run_elsewhere(fields: &ErrorFields<'_>) -> Option<bool> {
+pub(crate) fn may_run_elsewhere(fields: &ErrorFields<'_>) -> Option<bool> {
     let code = fields.sqlstate()?;
     let says = |words: &str| fields.message().contains(words);
     match code {

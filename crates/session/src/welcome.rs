@@ -130,6 +130,7 @@ fn open_book(
         catalogs: Default::default(),
         lex: book::lex_settings(&Parameters::default()),
         learning: false,
+        ran: Default::default(),
         last: None,
         listening: None,
         pid,

@@ -146,6 +146,13 @@ impl Analyzer {
         Analysis { facts: &self.fresh, literals: &self.shape.literals }
     }
 
+    /// The facts at this address, if a shape that is cached has them.
+    #[must_use]
+    pub fn facts_at(&self, address: usize) -> Option<Arc<Facts>> {
+        let all = self.cache.all().chain([&self.fresh]);
+        all.into_iter().find(|facts| Arc::as_ptr(facts).addr() == address).cloned()
+    }
+
     /// How many shapes are cached.
     #[must_use]
     pub fn shapes(&self) -> usize {

@@ -46,6 +46,11 @@ impl Cache {
         self.slots.len()
     }
 
+    /// The facts of all shapes.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Facts>> {
+        self.slots.iter().map(|slot| &slot.facts)
+    }
+
     /// The hash of a shape's text; seeded, so that nobody can make collisions.
     #[inline]
     pub(crate) fn hash(&self, text: &[u8]) -> u64 {
