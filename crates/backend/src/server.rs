@@ -34,6 +34,8 @@ pub struct Server {
     pub doubt: bool,
     /// Something was committed on it that may have notified, and no listening session has waited for it to be heard.
     pub notified: bool,
+    /// Something is on it that no command takes away: it is closed when its session lets it go.
+    pub spent: bool,
     /// Settings that were applied to it, and are committed.
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.
@@ -75,7 +77,7 @@ impl Server {
     /// The proof: no transaction, no answer due, no half message, no COPY, no cancel under way, no state of a session.
     /// On any doubt the connection is given back as it is, and dropping it closes it.
     pub fn prove_clean(self: Box<Self>) -> Result<Idle, Box<Server>> {
-        let clean = self.is_at_rest() && !self.doubt && self.handle.cancels.get() == 0;
+        let clean = self.is_at_rest() && !self.doubt && !self.spent && self.handle.cancels.get() == 0;
         if clean { Ok(Idle(self)) } else { Err(self) }
     }
 

@@ -121,6 +121,11 @@ impl Settings {
         self.0.binary_search_by(|s| (*s.name).cmp(name)).ok().map(|at| &self.0[at])
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.0.iter()
+    }
+
     /// No setting at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -201,7 +206,7 @@ fn write_name(sql: &mut String, name: &str) {
 }
 
 /// A literal that means the same whatever `standard_conforming_strings` says.
-fn write_literal(sql: &mut String, value: &str) {
+pub fn write_literal(sql: &mut String, value: &str) {
     sql.push_str(if value.contains('\\') { " E'" } else { "'" });
     for c in value.chars() {
         if c == '\'' || c == '\\' {

@@ -46,6 +46,7 @@ async fn serve(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<(
         seats: Arc::new(Seats::default()),
         stop: watch::Sender::new(Stop::No),
         started: Instant::now(),
+        code: std::sync::atomic::AtomicU64::default(),
     });
     let listeners = bind(&config)?;
     let cores = start_cores(&config, &context)?;

@@ -1,6 +1,7 @@
 //! A message of the client on its way to the server: as it came, or with another statement name, or not at all.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use backend::Server;
 use route::DatabaseMap;
@@ -10,11 +11,12 @@ use wire::frame::{self, Head};
 use wire::frontend::{BindHead, Close, Describe, Execute, Target as Named};
 use wire::{ErrorReport, SqlState, encode, tag};
 
-use crate::book::Book;
+use crate::book::{Book, PinnedTo};
 use crate::core::Core;
 use crate::expect::{Expect, StatementName};
 use crate::named_text::need_target;
 use crate::own::{self, OwnAnswer};
+use crate::pins;
 use crate::prepared::{doubt_deallocated, names_shared, need, need_unnamed, no_statement, write_parse};
 use crate::work::{Copy, Left, Planned, Work};
 
@@ -28,6 +30,9 @@ pub(crate) struct Admission<'a> {
     pub(crate) core: &'a Core,
     pub(crate) map: &'a DatabaseMap,
     pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+    /// Which group of pools.
+    pub(crate) group: u64,
     /// Whether the transaction is open once all that was sent is done.
     pub(crate) in_transaction: &'a mut bool,
 }
@@ -116,10 +121,13 @@ impl Book {
             self.refuse_query(work, server, head, no_statement(name.as_bytes()));
             return;
         }
-        if let Err(report) = self.allow_pin(&facts, server) {
+        let text = frame::body(&work.up.pending()[..head.total.min(work.up.pending().len())]);
+        let text = text.strip_suffix(&[0]).unwrap_or(text);
+        if let Err(report) = self.allow_pin(at, &facts, text, server) {
             self.refuse_query(work, server, head, report);
             return;
         }
+        self.watch_code(at, &facts, text);
         let shows = !self.written.is_empty() && self.looks_inside(&facts);
         if shows && self.show_names_inside(at, work, server, &facts).is_err() {
             return; // of what the session has sent itself nothing is too long
@@ -245,7 +253,7 @@ impl Book {
             return Ok(());
         }
         let portal = text.named.as_ref().map(|_| StatementName::from(names.portal));
-        if let Err(report) = self.allow_pin(&text.facts, server) {
+        if let Err(report) = self.allow_pin(at, &text.facts, &text.statement.sql, server) {
             self.refuse_extended(work, head, report);
             return Ok(());
         }
@@ -264,6 +272,7 @@ impl Book {
             need_target(work, server, named)?;
             work.own_portals.push((portal, Rc::clone(&text)));
         }
+        self.watch_code(at, &text.facts, &text.statement.sql);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
@@ -414,32 +423,50 @@ impl Book {
     }
 
     /// Takes a pin for a session that will need one; an error if its pool has no more.
-    pub(crate) fn allow_pin(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
-        let Some(mut reason) = Self::pins(facts).next() else { return Ok(()) };
+    pub(crate) fn allow_pin(
+        &mut self,
+        at: &Admission<'_>,
+        facts: &Arc<Facts>,
+        sql: &[u8],
+        server: &mut Server,
+    ) -> Result<(), ErrorReport> {
+        let hidden = self.known_pin(at, facts);
+        let Some(mut reason) = Self::pins(facts).next().or(hidden) else { return Ok(()) };
         if self.mode == config::PoolMode::Session {
             return Ok(());
         }
         if Self::pins(facts).any(|reason| reason == PinReason::Listen) && !self.note_listen(server) {
-            let other = Self::pins(facts).find(|reason| *reason != PinReason::Listen);
+            let other = Self::pins(facts).find(|reason| *reason != PinReason::Listen).or(hidden);
             let Some(other) = other else { return Ok(()) };
             reason = other;
+        }
+        if reason == PinReason::Setting {
+            self.watch_settings(at.core, sql);
         }
         if self.pinned_to.is_some() {
             return Ok(());
         }
-        let pool = &server.handle.pool;
-        let max_pinned = config::pinned_limit(pool.settings.pinned, pool.size);
-        if pool.take_pin(max_pinned) {
-            self.pinned_to = Some(crate::book::PinnedTo::new(pool));
-            return Ok(());
+        let outline = sql::outline(sql, self.lex.standard_conforming_strings);
+        at.core.pins.tell(at.database, at.user, reason, &outline, true);
+        match PinnedTo::take(&server.handle.pool) {
+            Ok(place) => {
+                self.pinned_to = Some(place);
+                Ok(())
+            }
+            Err(limit) => Err(no_more_pins(limit, reason)),
         }
-        Err(ErrorReport::error(
-            SqlState::TOO_MANY_CONNECTIONS,
-            format!("too many sessions of this pool are tied to a server connection ({max_pinned})"),
-        )
-        .with_detail(format!("This statement would tie its session to one: {reason:?}."))
-        .with_hint("Raise pool.pinned, use pool.mode: session for this user, or avoid state that outlives a transaction."))
     }
+}
+
+/// As many sessions of a pool as may be are tied to connections.
+pub(crate) fn no_more_pins(limit: usize, reason: PinReason) -> ErrorReport {
+    let tied = pins::in_words(reason);
+    ErrorReport::error(
+        SqlState::TOO_MANY_CONNECTIONS,
+        format!("too many sessions of this pool are tied to a server connection ({limit})"),
+    )
+    .with_detail(format!("This statement would tie its session to one: it leaves {tied} ({reason:?})."))
+    .with_hint("Raise pool.pinned, use pool.mode: session for this user, or avoid state that outlives a transaction.")
 }
 
 /// In COPY from the client the server reads COPY messages only; Sync and Flush it ignores.

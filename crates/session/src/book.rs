@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use backend::statement::Proven;
 use backend::{Parameters, Server, Settings, SharedPool};
@@ -22,6 +23,7 @@ use crate::ledger::OpenEntries;
 use crate::listen::Listening;
 use crate::prepared::Reading;
 use crate::shown::Written;
+use crate::watch::Watch;
 use crate::work::Work;
 
 /// What a session remembers between its requests.
@@ -61,6 +63,10 @@ pub(crate) struct Book {
     pub(crate) gate: Gate,
     /// Why it is tied to its server connection.
     pub(crate) pin: Option<PinReason>,
+    /// Likewise, for what nothing ends but its own end.
+    pub(crate) for_good: Option<PinReason>,
+    /// What its connection is to be asked when it is at rest.
+    pub(crate) watch: Option<Box<Watch>>,
     /// Its place among the pinned sessions of a pool.
     pub(crate) pinned_to: Option<PinnedTo>,
     /// What its databases' catalogs say.
@@ -81,18 +87,26 @@ pub(crate) struct Book {
 
 /// A place among the pinned sessions of a pool; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct PinnedTo(Arc<SharedPool>);
+pub(crate) struct PinnedTo {
+    pool: Arc<SharedPool>,
+    /// After which texts its connection was asked lately whether it has to stay, by the address of their facts.
+    pub(crate) asked: Vec<(usize, Instant)>,
+}
 
 impl PinnedTo {
-    /// For a place that was taken by `SharedPool::take_pin`.
-    pub(crate) fn new(pool: &Arc<SharedPool>) -> Self {
-        Self(Arc::clone(pool))
+    /// A place.
+    ///
+    /// # Errors
+    /// How many the pool has, which are all taken.
+    pub(crate) fn take(pool: &Arc<SharedPool>) -> Result<Self, usize> {
+        let limit = config::pinned_limit(pool.settings.pinned, pool.size);
+        if pool.take_pin(limit) { Ok(Self { pool: Arc::clone(pool), asked: Vec::new() }) } else { Err(limit) }
     }
 }
 
 impl Drop for PinnedTo {
     fn drop(&mut self) {
-        self.0.give_pin_back();
+        self.pool.give_pin_back();
     }
 }
 
@@ -171,8 +185,12 @@ impl Book {
         self.names.clear();
         self.written.clear();
         self.unnamed = None;
-        self.pin = None;
-        self.pinned_to = None;
+        // DISCARD ALL unloads no library.
+        self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
+        self.for_good = self.pin;
+        if self.pin.is_none() {
+            self.pinned_to = None;
+        }
         self.note_unlisten([None]);
     }
 

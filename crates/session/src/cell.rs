@@ -83,6 +83,8 @@ pub struct ClientCell {
     pub application: RefCell<Box<str>>,
     /// The server connection that it holds.
     pub holds: RefCell<Option<Rc<Handle>>>,
+    /// Why its session is tied to that, by the name of the reason.
+    pub pinned: Cell<Option<&'static str>>,
     /// Its place in a queue.
     pub waiter: Rc<Waiter>,
     limits: Cell<TimeLimits>,
@@ -113,6 +115,7 @@ impl ClientCell {
             connected: now,
             application: RefCell::new(application.into()),
             holds: RefCell::default(),
+            pinned: Cell::new(None),
             waiter: Rc::default(),
             limits: Cell::default(),
             doing: Cell::new(Doing::Active),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +34,21 @@ pub struct Context {
     pub stop: watch::Sender<Stop>,
     /// When this process began to serve.
     pub started: Instant,
+    /// Counted on when the code that a database runs may have changed.
+    pub code: AtomicU64,
+}
+
+impl Context {
+    /// What is known of the code of the databases holds for as long as this stays the same.
+    #[inline]
+    pub(crate) fn code_epoch(&self) -> u64 {
+        self.code.load(Ordering::Relaxed)
+    }
+
+    /// What was known of the code of the databases may be wrong from here on.
+    pub(crate) fn new_code(&self) {
+        self.code.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// How far the end is.

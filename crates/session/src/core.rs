@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend::{CorePools, Lease, PrepareText, Settings, Statement};
 use sql::{Analyzer, LexSettings};
@@ -15,7 +15,9 @@ use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::{Arrival, Context};
 use crate::expect::Text;
 use crate::learned::Learned;
+use crate::pins::Pins;
 use crate::reclaim::Unheard;
+use crate::watch::LearnedCode;
 use crate::work::Work;
 
 /// Shapes that a core remembers.
@@ -39,6 +41,10 @@ pub struct Core {
     hasher: foldhash::fast::RandomState,
     /// Shapes that looked like reads and that a replica refused.
     pub(crate) learned: Learned,
+    /// What the code of the databases leaves behind in sessions.
+    pub(crate) learned_code: RefCell<LearnedCode>,
+    /// How often sessions were pinned.
+    pub pins: Pins,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
 }
@@ -55,6 +61,8 @@ impl Core {
             texts_bound: Cell::new(TEXTS),
             hasher: foldhash::fast::RandomState::default(),
             learned: Learned::default(),
+            learned_code: RefCell::default(),
+            pins: Pins::default(),
             spare: RefCell::default(),
         }
     }
@@ -207,12 +215,17 @@ impl Core {
 
     /// The clock of this core: ten turns a second for as long as the core lives.
     pub async fn keep_time(self: Rc<Self>) {
+        let mut era_began = Instant::now();
         let mut interval = tokio::time::interval(Duration::from_millis(100));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             self.pools.tick();
             self.watch_the_clock();
+            if self.pools.core == 0 && era_began.elapsed() >= crate::watch::ERA {
+                era_began = Instant::now();
+                self.context.new_code();
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl Book {
     #[inline]
     pub(crate) fn note_effects(&mut self, work: &mut Work, facts: &Arc<Facts>) {
         let follows = self.open_entries.is_some() || !work.effects.is_empty() || facts.statements.len() > 1;
+        let follows = follows || self.watch.is_some();
         if facts.statements.iter().any(|s| !s.effects.is_empty() || (follows && ends_or_begins(s.kind))) {
             if facts.statements.iter().flat_map(|s| &s.effects).any(resets) {
                 self.expect_reset();
@@ -62,6 +63,7 @@ impl Book {
         was: TransactionStatus,
     ) {
         let ready = work.ready_seen;
+        self.note_outcome(work.failed || server.status == TransactionStatus::Failed);
         if work.effects.is_empty() && self.open_entries.is_none() {
             return;
         }
@@ -74,8 +76,7 @@ impl Book {
         let committed_perhaps = work.failed && settled().any(|s| commits(s.kind));
         if committed_perhaps && (of_settings > 0 || self.open_entries.is_some()) {
             // What came before the statement that failed may be committed, and which that is isn't known.
-            self.pin.get_or_insert(PinReason::Setting);
-            server.doubt = true;
+            self.tie(server, PinReason::Setting);
         }
         while work.effects.front().is_some_and(|sent| sent.ready <= ready) {
             let Some(sent) = work.effects.pop_front() else { break };
@@ -87,7 +88,10 @@ impl Book {
                 match statement.kind {
                     Kind::Begin(_) => in_transaction = true,
                     Kind::Commit | Kind::TwoPhase if !aborted => self.commit(server),
-                    Kind::Commit | Kind::Rollback => self.open_entries = None,
+                    Kind::Commit | Kind::Rollback => {
+                        self.open_entries = None;
+                        self.note_outcome(true);
+                    }
                     Kind::EndAndChain if statement.effects.is_empty() && !aborted => self.commit(server),
                     Kind::EndAndChain => self.open_entries = None,
                     _ => {}
@@ -95,6 +99,7 @@ impl Book {
                 in_transaction &= !matches!(statement.kind, Kind::Commit | Kind::Rollback | Kind::TwoPhase);
                 for effect in &statement.effects {
                     aborted &= !matches!(effect, Effect::RollbackTo(_));
+                    self.note_outcome(matches!(effect, Effect::RollbackTo(_)));
                     self.settle(core, server, effect, in_transaction);
                 }
             }
@@ -110,22 +115,41 @@ impl Book {
     fn settle_failed(&mut self, server: &mut Server, effects: &[Effect], unsure: bool) {
         for effect in effects {
             if let Some(reason) = effect_pins(effect).filter(|reason| outlives_rollback(*reason)) {
-                self.pin.get_or_insert(reason);
-                server.doubt = true;
+                self.tie(server, reason);
             }
-            server.doubt |= matches!(effect, Effect::Unknown | Effect::Pin(PinReason::Doubt));
+            self.settle_unknown(server, effect);
             if unsure && is_of_settings(effect) {
-                self.pin.get_or_insert(PinReason::Setting);
-                server.doubt = true;
+                self.tie(server, PinReason::Setting);
             }
         }
+    }
+
+    /// The session has something on its connection, or may have: it stays there until the connection was asked.
+    fn tie(&mut self, server: &mut Server, reason: PinReason) {
+        self.pin.get_or_insert(reason);
+        if crate::pins::is_for_good(reason) {
+            self.for_good.get_or_insert(reason);
+            server.spent = true;
+        }
+        server.doubt = true;
+        self.ask();
+    }
+
+    /// What may hide anything has run. If it is known to hide nothing, nobody watches.
+    fn settle_unknown(&mut self, server: &mut Server, effect: &Effect) {
+        server.doubt |=
+            self.watch.is_some() && matches!(effect, Effect::Unknown | Effect::Pin(PinReason::Doubt));
+    }
+
+    /// The connection was found with another setting than is known of it.
+    pub(crate) fn settle_found(&mut self, core: &Core, server: &mut Server, effect: &Effect) {
+        self.settle(core, server, effect, false);
     }
 
     fn settle(&mut self, core: &Core, server: &mut Server, effect: &Effect, in_transaction: bool) {
         if let Some(reason) = effect_pins(effect) {
             if self.is_pinned_by(reason) {
-                self.pin.get_or_insert(reason);
-                server.doubt = true;
+                self.tie(server, reason);
             }
             return;
         }
@@ -164,22 +188,36 @@ impl Book {
             Effect::Deallocate(None) => {
                 self.names.clear();
                 self.written.clear();
+                self.may_unpin(PinReason::SqlPrepare);
             }
-            Effect::Pin(_) | Effect::Unknown => server.doubt = true,
+            Effect::Pin(_) | Effect::Unknown => self.settle_unknown(server, effect),
+            Effect::MayUnpin(reason) => self.may_unpin(*reason),
+            Effect::Deallocate(Some(_)) => self.may_unpin(PinReason::SqlPrepare),
+            Effect::Redefines => self.watch.get_or_insert_default().redefines = true,
             Effect::SetLocal(name) => {
                 if in_transaction && prepared::is_unsure(name.as_deref()) {
                     self.open(server).now.unsure = true;
                 }
             }
-            Effect::Unlisten(name) => match in_transaction {
-                true => self.open(server).now.left.push(name.clone()),
-                false => self.note_unlisten([name.clone()]),
-            },
+            Effect::Unlisten(name) => {
+                self.may_unpin(PinReason::Listen);
+                match in_transaction {
+                    true => self.open(server).now.left.push(name.clone()),
+                    false => self.note_unlisten([name.clone()]),
+                }
+            }
             Effect::RollbackAndChain
             | Effect::Show(_)
             | Effect::Listen(_)
-            | Effect::Prepare(_)
-            | Effect::Deallocate(Some(_)) => {}
+            | Effect::Currval
+            | Effect::Prepare(_) => {}
+        }
+    }
+
+    /// What ties the session may be gone.
+    fn may_unpin(&mut self, reason: PinReason) {
+        if self.pin == Some(reason) {
+            self.ask();
         }
     }
 
@@ -317,6 +355,9 @@ fn effect_pins(effect: &Effect) -> Option<PinReason> {
         | Effect::Show(_)
         | Effect::Unlisten(_)
         | Effect::Deallocate(_)
+        | Effect::MayUnpin(_)
+        | Effect::Currval
+        | Effect::Redefines
         | Effect::Unknown => None,
     }
 }

@@ -463,7 +463,8 @@ impl Parameters for BoundValues<'_> {
 /// The facts of something that says nothing of itself.
 fn unknown_facts(what: &str) -> Arc<Facts> {
     let statements = vec![Statement::unknown(what)];
-    Arc::new(Facts { statements, access: Access::Unknown, ..Facts::default() })
+    let hidden = sql::facts::Hidden::of(&statements);
+    Arc::new(Facts { statements, access: Access::Unknown, hidden, ..Facts::default() })
 }
 
 fn report(refusal: route::Refusal) -> ErrorReport {

@@ -8,6 +8,7 @@
 //! known, because what sets them isn't settled or isn't reported, it is a statement of the session's own, which nobody
 //! else meets on the connection.
 
+use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use backend::statement::{self, Presence};
@@ -32,12 +33,15 @@ pub(crate) struct Reading {
     wanted: Rc<Settings>,
     told: Rc<Parameters>,
     by: Rc<Settings>,
+    /// The same for the same settings, on this core.
+    key: u64,
 }
 
 impl Reading {
     pub(crate) fn new(core: &Core, wanted: &Rc<Settings>, told: &Rc<Parameters>) -> Self {
         let by = core.pools.intern_settings(statement::reading(wanted, told));
-        Self { wanted: Rc::clone(wanted), told: Rc::clone(told), by }
+        let key = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(&*by);
+        Self { wanted: Rc::clone(wanted), told: Rc::clone(told), by, key }
     }
 }
 
@@ -100,6 +104,12 @@ impl Book {
             self.reading = Reading::new(core, wanted, &self.told);
         }
         &self.reading.by
+    }
+
+    /// A number for what texts are read by.
+    pub(crate) fn reading_key(&mut self, core: &Core) -> u64 {
+        self.read_by(core);
+        self.reading.key
     }
 
     /// Whether it isn't known what a text is read by that is sent now.

@@ -102,6 +102,9 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
     if server.status != TransactionStatus::Idle {
         run(server, b"ROLLBACK", &mut unheard).await?.map_err(io::Error::other)?;
     }
+    if server.spent {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     if server.doubt && server.status == TransactionStatus::Idle {
         run(server, b"DISCARD ALL", &mut unheard).await?.map_err(io::Error::other)?;
         server.forget_session();

@@ -392,6 +392,7 @@ impl Session {
     /// A replica refused the request: its connection goes back, and the request is pending again.
     fn give_up_replica(&mut self, work: &mut Work) {
         self.book.take_names_back(work);
+        self.book.watch = None;
         work.reset_request();
         if let Some(held) = self.held.take() {
             self.let_go(held);
@@ -405,6 +406,8 @@ impl Session {
         let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
         self.book.pinned_to = None;
+        self.book.for_good = None;
+        self.book.watch = None;
         self.book.open_entries = None;
         self.book.gate = Gate::Open;
         if let Broken::Fatal(report) = &broken
@@ -493,7 +496,14 @@ fn admission<'a>(
     in_transaction: &'a mut bool,
 ) -> Admission<'a> {
     let shared = &group.shared;
-    Admission { core, map: &shared.map, database: &shared.database, in_transaction }
+    Admission {
+        core,
+        map: &shared.map,
+        database: &shared.database,
+        user: &shared.user,
+        group: shared.id,
+        in_transaction,
+    }
 }
 
 fn loss_report(broken: &Broken, may_commit: bool, in_transaction: bool, pool: &LocalPool) -> ErrorReport {

@@ -17,6 +17,7 @@ use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::Seat;
 use crate::core::Core;
 use crate::own;
+use crate::pins;
 use crate::plan::{Malformed, Plan};
 use crate::reclaim::Unheard;
 use crate::reply::Broken;
@@ -119,7 +120,12 @@ impl Session {
             let now = Instant::now();
             self.cell.set_doing(Doing::Active, now);
             match self.plan_request(work, &mut request)? {
-                Some(target) => self.run_request(work, request, target, now).await?,
+                Some(target) => {
+                    self.run_request(work, request, target, now).await?;
+                    if self.book.watch.is_some() {
+                        Box::pin(self.look_behind(work)).await?;
+                    }
+                }
                 None => self.flush_client(work).await?,
             }
             self.rest(work);
@@ -287,7 +293,7 @@ impl Session {
         Poll::Pending
     }
 
-    fn tied_server_lost(&self, broken: &Broken) -> End {
+    pub(crate) fn tied_server_lost(&self, broken: &Broken) -> End {
         let report = match broken {
             Broken::Fatal(report) => ErrorReport::clone(report),
             Broken::Lost | Broken::Protocol(_) => {
@@ -460,15 +466,34 @@ impl Session {
 
     /// The end of a request: the connection goes back, unless the session is tied to it.
     fn rest(&mut self, work: &Work) {
+        if self.book.pin.map(pins::name) != self.cell.pinned.get() {
+            self.note_pin();
+        }
         let Some(held) = &self.held else { return };
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         if tied && held.lease.is_at_rest() {
             return;
         }
+        if self.book.pin.is_none() {
+            // A place that was taken for a statement that failed.
+            self.book.pinned_to = None;
+        }
         debug_assert!(work.expects.is_empty() || held.lease.torn);
         if let Some(held) = self.held.take() {
             self.let_go(held);
         }
+    }
+
+    /// The session is tied to its connection now, or isn't any more.
+    #[cold]
+    fn note_pin(&self) {
+        if let Some(reason) = self.book.pin
+            && self.book.mode != PoolMode::Session
+            && self.cell.pinned.get().is_none()
+        {
+            self.core.pins.count(reason);
+        }
+        self.cell.pinned.set(self.book.pin.map(pins::name));
     }
 
     pub(crate) fn let_go(&mut self, held: Held) {
@@ -477,7 +502,7 @@ impl Session {
 
     fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
         self.cell.holds.borrow_mut().take();
-        let clean = held.lease.is_at_rest() && !held.lease.doubt && unheard.is_empty();
+        let clean = held.lease.is_at_rest() && !held.lease.doubt && !held.lease.spent && unheard.is_empty();
         if clean && held.lease.handle.cancels.get() == 0 {
             held.lease.release();
         } else {
@@ -490,6 +515,13 @@ impl Session {
         if let Some(mut held) = self.held.take() {
             held.lease.torn |= matches!(work.up_left, Left::Pass(left) if left > 0) || !work.up.is_flushed();
             held.lease.doubt |= self.book.pin.is_some() || self.book.mode == PoolMode::Session;
+            // What nobody asked for may be there.
+            if let Some(watch) = self.book.watch.take() {
+                held.lease.doubt = true;
+                if watch.redefines {
+                    self.core.context.new_code();
+                }
+            }
             let skip = match work.down_left {
                 Left::Pass(left) | Left::Drop(left) => left,
             };

@@ -125,6 +125,7 @@ impl Book {
                 Verb::Deallocate | Verb::DeallocateAll => outer.effects.clear(),
             }
         }
+        done.hidden = sql::facts::Hidden::of(&done.statements);
         done.access = done.statements.iter().map(|statement| statement.access).max().unwrap_or_default();
         done
     }
@@ -142,7 +143,9 @@ impl Book {
     ) -> Result<(), ErrorReport> {
         let sql = Query::parse(frame::body(&work.up.pending()[..head.total]))?.sql.to_vec();
         let places = places(&sql, self.lex);
-        if let Err(report) = self.allow_pin(facts, server).and_then(|()| self.may_name_more(&places)) {
+        if let Err(report) =
+            self.allow_pin(at, facts, &sql, server).and_then(|()| self.may_name_more(&places))
+        {
             self.refuse_query(work, server, head, report);
             return Ok(());
         }
@@ -170,6 +173,7 @@ impl Book {
         }
         spliced.extend_from_slice(&sql[copied..]);
         let prepares_first = work.expects.len() > before;
+        self.watch_code(at, facts, &sql);
         self.note_sent(work, facts, *at.in_transaction);
         follow_transaction(facts, at.in_transaction);
         server.unnamed = None;
@@ -308,6 +312,7 @@ pub(crate) fn executed(outer: &Statement, inner: &Statement, place: &Place) -> S
         let mut statement =
             Statement { kind: Kind::Explain, access: Access::Read, because: None, ..of_inner() };
         statement.effects.clear();
+        statement.runs_code = false;
         for relation in &mut statement.relations {
             relation.written = false;
         }

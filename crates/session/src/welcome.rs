@@ -126,6 +126,8 @@ fn open_book(
         begun: None,
         gate: Gate::Open,
         pin: None,
+        for_good: None,
+        watch: None,
         pinned_to: None,
         catalogs: Default::default(),
         lex: book::lex_settings(&Parameters::default()),

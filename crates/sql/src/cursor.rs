@@ -25,6 +25,12 @@ pub(crate) fn declare(mut rest: Cursor<'_>) -> Statement {
     statement
 }
 
+/// CLOSE: of a cursor that outlives its transaction, perhaps.
+pub(crate) fn close() -> Statement {
+    let effects = vec![Effect::MayUnpin(PinReason::HoldCursor)];
+    Statement { effects, ..crate::transaction::within(Kind::Cursor) }
+}
+
 /// What follows PREPARE, EXECUTE or DEALLOCATE.
 pub(crate) fn prepared(word: &str, mut rest: Cursor<'_>) -> Statement {
     match word {
@@ -36,6 +42,7 @@ pub(crate) fn prepared(word: &str, mut rest: Cursor<'_>) -> Statement {
         "execute" => {
             let mut statement = Statement::command(Kind::Execute, "EXECUTE");
             statement.effects = crate::scan::scan(rest).effects;
+            statement.runs_code = true;
             statement
         }
         _ => {

@@ -3,6 +3,8 @@
 //! A fact is only written here when it is certain. Whatever could not be decided is `Unknown`, and `Unknown` goes to
 //! the primary (and is refused on a sharded database).
 
+pub use crate::hidden::Hidden;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An identifier as Postgres sees it: folded to lower case unless it was quoted.
@@ -22,6 +24,8 @@ pub struct Facts {
     pub names_prepared: bool,
     /// What somebody has concluded from these facts, so that it needn't be concluded again.
     pub memo: Memo,
+    /// What it may do to its session without saying so.
+    pub hidden: Hidden,
 }
 
 /// Facts of one statement.
@@ -49,6 +53,8 @@ pub struct Statement {
     pub assigned: Vec<Name>,
     /// Cannot run inside a transaction block nor share a pipeline (VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
     pub alone: bool,
+    /// It runs code of the database's own (a function, a trigger, a procedure), which may change the session unseen.
+    pub runs_code: bool,
 }
 
 impl Statement {
@@ -66,6 +72,7 @@ impl Statement {
             keys: Keys::None,
             assigned: Vec::new(),
             alone: false,
+            runs_code: false,
         }
     }
 
@@ -86,6 +93,7 @@ impl Statement {
         statement.relations_complete = false;
         statement.calls.complete = false;
         statement.effects.push(Effect::Pin(PinReason::Doubt));
+        statement.runs_code = true;
         statement
     }
 
@@ -326,6 +334,12 @@ pub enum Effect {
     Deallocate(Option<Name>),
     /// Ties the session to its server connection.
     Pin(PinReason),
+    /// May end what ties the session to its server connection.
+    MayUnpin(PinReason),
+    /// currval, lastval: reads what this session's nextval left on its server connection.
+    Currval,
+    /// Changes what code the database runs for other statements: functions, triggers, rules, extensions.
+    Redefines,
     /// What it does to the session cannot be known.
     Unknown,
 }

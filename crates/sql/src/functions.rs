@@ -168,6 +168,10 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         | "pg_advisory_lock_shared"
         | "pg_try_advisory_lock"
         | "pg_try_advisory_lock_shared" => Some(Effect::Pin(PinReason::AdvisoryLock)),
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
+            Some(Effect::MayUnpin(PinReason::AdvisoryLock))
+        }
+        "currval" | "lastval" => Some(Effect::Currval),
         "setseed" => Some(Effect::Pin(PinReason::Setseed)),
         "pg_replication_origin_session_setup" | "dblink_connect" | "dblink_connect_u" => {
             Some(Effect::Pin(PinReason::Doubt))

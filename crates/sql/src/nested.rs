@@ -29,6 +29,7 @@ pub(crate) fn explain(mut rest: Cursor<'_>) -> Statement {
     if !analyze {
         facts.effects.clear();
         facts.calls = Calls::default();
+        facts.runs_code = false;
         // A statement prepared in SQL is known to one connection only.
         let prepared = rest.is("execute");
         if !prepared {
@@ -89,6 +90,7 @@ pub(crate) fn copy(mut rest: Cursor<'_>) -> Statement {
     let mut statement = Statement::read(if written { Kind::CopyIn } else { Kind::CopyOut });
     if written {
         statement.worsen(Access::Write, Because::Command("COPY FROM"));
+        statement.runs_code = true;
         statement.effects = scan::scan(rest).effects;
     }
     judge_relation(&mut statement, schema.as_deref(), &name);

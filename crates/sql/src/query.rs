@@ -163,6 +163,9 @@ fn by_tokens(kind: Kind, why: &str) -> Statement {
 
 /// Adds what the tokens say: they see what a tree may hide.
 fn apply(guards: &Scan, statement: &mut Statement) {
+    // Whatever changes rows may have triggers.
+    let changes_rows = matches!(statement.kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
+    statement.runs_code |= changes_rows || guards.writing_with;
     if guards.writing_with {
         statement.worsen(Access::Write, Because::WritingWith);
     }

@@ -189,6 +189,8 @@ pub(crate) fn discard(rest: Cursor<'_>) -> Statement {
     if rest.is("all") {
         statement.effects.push(Effect::DiscardAll);
         statement.alone = true;
+    } else if rest.is("temp") || rest.is("temporary") {
+        statement.effects.push(Effect::MayUnpin(PinReason::TemporaryTable));
     }
     statement
 }

@@ -1,6 +1,7 @@
 //! A whole text to facts: its statements one by one, split at the semicolons that end one.
 
 use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, Memo, PinReason, Statement};
+use crate::hidden::Hidden;
 use crate::hint;
 use crate::lexer::{Lexer, TokenKind};
 use crate::prepared;
@@ -17,12 +18,15 @@ const MAX_STATEMENTS: usize = 10_000;
 pub(crate) fn facts(sql: &[u8], conforming: bool, literals: &[Literal]) -> Facts {
     let (statements, names_prepared) = statements(sql, conforming, literals);
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
-    Facts { statements, hint: hint::parse(sql), access, names_prepared, memo: Memo::default() }
+    let hidden = Hidden::of(&statements);
+    Facts { statements, hint: hint::parse(sql), access, names_prepared, memo: Memo::default(), hidden }
 }
 
 /// The facts of a text that cannot be looked at.
 pub(crate) fn not_understood(why: &str) -> Facts {
-    Facts { statements: vec![Statement::unknown(why)], access: Access::Unknown, ..Facts::default() }
+    let statements = vec![Statement::unknown(why)];
+    let hidden = Hidden::of(&statements);
+    Facts { statements, access: Access::Unknown, hidden, ..Facts::default() }
 }
 
 /// The statements, and whether one of them names a prepared one.

@@ -41,8 +41,13 @@ pub(crate) fn facts(word: &str, rest: Cursor<'_>) -> Statement {
     }
     let mut statement = Statement::command(Kind::Utility, name);
     statement.alone = is_alone(word, rest);
+    if redefines(word, rest) {
+        statement.effects.push(Effect::Redefines);
+    }
     match word {
         "create" => create(&mut statement, rest),
+        "drop" => statement.effects.push(Effect::MayUnpin(PinReason::TemporaryTable)),
+        "refresh" | "import" => statement.runs_code = true,
         "load" => statement.effects.push(Effect::Pin(PinReason::Load)),
         _ => {}
     }
@@ -54,7 +59,32 @@ pub(crate) fn procedure(word: &str) -> Statement {
     let name = if word == "do" { "DO" } else { "CALL" };
     let mut statement = Statement::command(Kind::Procedure, name);
     statement.effects.push(Effect::Pin(PinReason::Doubt));
+    statement.runs_code = true;
     statement
+}
+
+/// Whether other statements run other code from then on. Tables and indexes by themselves run none.
+fn redefines(word: &str, mut rest: Cursor<'_>) -> bool {
+    if !["create", "alter", "drop"].contains(&word) {
+        return false;
+    }
+    rest.eat_all(&["or", "replace"]);
+    rest.eat_any(&["local", "global"]);
+    let plain = [
+        "table",
+        "index",
+        "unique",
+        "sequence",
+        "view",
+        "unlogged",
+        "materialized",
+        "temp",
+        "temporary",
+        "user",
+    ];
+    let other = ["database", "role", "tablespace", "subscription", "publication", "statistics", "system"];
+    // ALTER TABLE enables triggers, attaches partitions that have some, and changes defaults.
+    word == "alter" && rest.is("table") || !plain.iter().chain(&other).any(|object| rest.is(object))
 }
 
 fn create(statement: &mut Statement, mut rest: Cursor<'_>) {
@@ -73,7 +103,9 @@ fn create(statement: &mut Statement, mut rest: Cursor<'_>) {
         statement.effects.push(Effect::Pin(PinReason::TemporaryTable));
     }
     // CREATE TABLE AS and CREATE MATERIALIZED VIEW run their query now.
+    statement.runs_code |= rest.is("extension");
     if (rest.is("table") || rest.is("unlogged") || rest.is("materialized")) && rest.has("as") {
+        statement.runs_code = true;
         for effect in scan::scan(rest).effects {
             statement.effects.push(effect);
         }

@@ -121,6 +121,7 @@ impl Walk {
             }
             Verdict::Unknown => {
                 self.statement.relations_complete = false;
+                self.statement.runs_code = true;
                 self.statement.worsen(Access::Unknown, Because::UnknownFunction(name));
             }
         }

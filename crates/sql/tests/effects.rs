@@ -78,10 +78,25 @@ fn each_statement_has_its_effects() {
         ("CREATE TABLE pg_temp.t (a int)", "pin TemporaryTable"),
         ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", "pin TemporaryTable"),
         ("CREATE TEMP SEQUENCE s", "pin TemporaryTable"),
-        ("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "pin TemporaryTable"),
+        (
+            "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "Redefines, pin TemporaryTable",
+        ),
         ("CREATE TABLE t (a int)", ""),
         ("CREATE TABLE t AS SELECT pg_advisory_lock(1)", "pin AdvisoryLock"),
-        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", ""),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "Redefines"),
+        ("CREATE OR REPLACE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()", "Redefines"),
+        ("ALTER TABLE t ENABLE TRIGGER g", "Redefines"),
+        ("ALTER INDEX i RENAME TO j", ""),
+        ("DROP TABLE t", "MayUnpin(TemporaryTable)"),
+        ("DROP FUNCTION f", "Redefines, MayUnpin(TemporaryTable)"),
+        ("DISCARD TEMP", "MayUnpin(TemporaryTable)"),
+        ("CLOSE c", "MayUnpin(HoldCursor)"),
+        ("FETCH c", ""),
+        ("SELECT pg_advisory_unlock(1)", "MayUnpin(AdvisoryLock)"),
+        ("SELECT pg_advisory_unlock_all()", "MayUnpin(AdvisoryLock)"),
+        ("SELECT currval('s')", "Currval"),
+        ("INSERT INTO t VALUES (1) RETURNING lastval()", "Currval"),
         ("SELECT 1 INTO TEMP x", "pin TemporaryTable"),
         ("INSERT INTO temp VALUES (1)", ""),
         ("DECLARE c CURSOR FOR SELECT 1", ""),
@@ -116,6 +131,46 @@ fn each_statement_has_its_effects() {
         .map(|(sql, expected)| (sql, expected, effects(&one(sql))))
         .filter(|(_, expected, found)| found != **expected)
         .map(|(sql, expected, found)| format!("{sql}: {found}, not {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn code_that_may_hide_state_is_told() {
+    let hides = [
+        "INSERT INTO t VALUES (1)",
+        "UPDATE t SET a = 1",
+        "WITH w AS (DELETE FROM t RETURNING a) SELECT a FROM w",
+        "SELECT mine(a) FROM t",
+        "SELECT nextval('s'), mine()",
+        "SELECT * FROM mine()",
+        "EXPLAIN ANALYZE UPDATE t SET a = 1",
+        "DECLARE c CURSOR FOR SELECT mine()",
+        "COPY t FROM STDIN",
+        "EXECUTE p",
+        "DO $$BEGIN END$$",
+        "CALL p()",
+        "CREATE EXTENSION x",
+        "CREATE TABLE c AS SELECT mine()",
+        "REFRESH MATERIALIZED VIEW v",
+        "FOO BAR",
+    ];
+    let doesnt = [
+        "SELECT a, lower(b) FROM t WHERE c = 1",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT nextval('s')",
+        "EXPLAIN UPDATE t SET a = 1",
+        "COPY t TO STDOUT",
+        "FETCH c",
+        "CREATE TABLE t (a int)",
+        "SET a = 1",
+        "COMMIT",
+    ];
+    let told = |sql: &str| one(sql).runs_code;
+    let wrong: Vec<&str> = hides
+        .into_iter()
+        .filter(|sql| !told(sql))
+        .chain(doesnt.into_iter().filter(|sql| told(sql)))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -70,6 +70,7 @@ impl World {
             seats: Arc::new(Seats::default()),
             stop: watch::Sender::new(Stop::No),
             started: Instant::now(),
+            code: std::sync::atomic::AtomicU64::default(),
         });
         let statements = Arc::new(Statements::default());
         let shared = Arc::clone(&context);
