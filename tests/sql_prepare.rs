@@ -118,6 +118,8 @@ fn s() -> Script {
 const LIST: &str =
     "select name, statement, parameter_types, from_sql from pg_prepared_statements order by name";
 
+const PLANS: &str = "select name, generic_plans, custom_plans from pg_prepared_statements order by 1";
+
 /// A turn for each text.
 fn turns(texts: &[&str]) -> Vec<Script> {
     texts.iter().map(|text| s().query(text)).collect()
@@ -404,7 +406,38 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
                 s().query("begin").query("select 1/0").query(LIST).query("rollback"),
                 s().query("prepare d as select 1; prepare e as select 2"),
                 s().query("select name, parameter_types from pg_catalog.pg_prepared_statements order by 1"),
+                s().query("create table late (n int)"),
+                s().query("prepare l as select * from late"),
+                s().query("drop table late"),
+                s().query("select name from pg_prepared_statements where name < 'l' order by 1"),
+                s().query("begin"),
+                s().query("select name from pg_prepared_statements where name < 'l' order by 1"),
+                s().query("commit"),
             ],
+        ),
+        (
+            "how often it was planned",
+            turns(&[
+                "prepare a(int) as select a from wide where a = $1",
+                PLANS,
+                "execute a(1)",
+                PLANS,
+                "set plan_cache_mode to force_generic_plan",
+                "explain (costs off) execute a(1)",
+                PLANS,
+                "prepare b as select 2; execute b",
+                "execute b",
+                "prepare b as select 3",
+                "deallocate a",
+                "execute a(1)",
+                PLANS,
+                "select runs('execute b')",
+                "deallocate all",
+                PLANS,
+                "prepare b as select 4",
+                "execute b",
+                PLANS,
+            ]),
         ),
         (
             "names inside functions and blocks",

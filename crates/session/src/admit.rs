@@ -129,7 +129,7 @@ impl Book {
         }
         self.watch_code(at, &facts, text);
         let shows = !self.written.is_empty() && self.looks_inside(&facts);
-        if shows && self.show_names_inside(at, work, server, &facts).is_err() {
+        if shows && self.show_names(at, work, server, false).is_err() {
             return; // of what the session has sent itself nothing is too long
         }
         doubt_deallocated(server, &facts);
@@ -139,11 +139,6 @@ impl Book {
         work.expects.push(Expect::Query);
         work.owe_ready(server);
         pass(work, head);
-        if shows {
-            encode::sync(work.up.inject());
-            work.expects.push(Expect::OwnSync);
-            work.owe_ready(server);
-        }
     }
 
     /// Makes a Query fail on the server, so that its transaction fails too, and gives the client our error.
@@ -258,8 +253,9 @@ impl Book {
             return Ok(());
         }
         let lists = text.facts.names_prepared && text.named.is_none();
-        if lists || (!self.written.is_empty() && self.looks_inside(&text.facts)) {
-            self.show_names(at.core, work, server)?;
+        let looks = lists || (!self.written.is_empty() && self.looks_inside(&text.facts));
+        if looks && !work.expects.has_executed() {
+            self.show_names(at, work, server, lists)?;
             if !unnamed {
                 // It has its own name there now.
                 self.note_sent(work, &text.facts, *at.in_transaction);

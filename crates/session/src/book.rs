@@ -51,6 +51,8 @@ pub(crate) struct Book {
     pub(crate) names: HashMap<StatementName, Rc<Text>, foldhash::fast::RandomState>,
     /// The texts of what SQL has prepared in it.
     pub(crate) written: Written,
+    /// Its connection, if it is tied to one, has that under the same names.
+    pub(crate) native: bool,
     /// A function has run what SQL has prepared in it.
     pub(crate) runs_names: bool,
     /// Its unnamed statement.

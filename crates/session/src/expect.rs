@@ -78,9 +78,9 @@ pub(crate) enum Expect {
     /// A PREPARE of our own as Parse, Bind, Execute and Close of its portal: all of it is kept from the client. An error
     /// of it is the client's, and what was sent behind it is skipped.
     OwnPrepare(Rc<Text>),
-    /// A command of our own: all up to and with this message is kept from the client. An error of it is the client's,
-    /// and what was sent behind it is skipped.
-    OwnUpTo(u8),
+    /// A Parse of our own, of which the client hears nothing. An error of it is the client's, and what was sent behind it
+    /// is skipped.
+    OwnParse,
     /// A Flush of our own: nothing answers it.
     OwnFlush,
 }
@@ -201,9 +201,15 @@ impl Expectations {
         matches!(self.0.back(), Some(Expect::OwnFlush))
     }
 
+    /// Something was executed since the last Sync was sent.
+    pub(crate) fn has_executed(&self) -> bool {
+        let open = self.0.iter().rev().take_while(|expect| !matches!(expect, Expect::Sync | Expect::OwnSync));
+        open.into_iter().any(|expect| matches!(expect, Expect::Execute))
+    }
+
     /// What will make the connection one to be cleaned was sent.
     pub(crate) fn shows_names(&self) -> bool {
-        self.0.iter().any(|expect| matches!(expect, Expect::OwnUpTo(_)))
+        self.0.iter().any(|expect| matches!(expect, Expect::OwnQuery | Expect::OwnParse))
     }
 
     /// A Sync of our own is next.

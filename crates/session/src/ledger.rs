@@ -185,6 +185,10 @@ impl Book {
                 server.forget_session();
                 self.forget_session();
             }
+            Effect::Deallocate(Some(name)) if self.is_native() => {
+                self.names.remove(name.as_bytes());
+                self.written.remove(name.as_bytes());
+            }
             Effect::Deallocate(None) => {
                 self.names.clear();
                 self.written.clear();

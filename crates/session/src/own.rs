@@ -453,6 +453,7 @@ fn after_comment(mut sql: &[u8]) -> &[u8] {
 /// DEALLOCATE of what pgweir keeps for the session; `None`: it isn't about that.
 pub(crate) fn deallocate(book: &mut Book, facts: &Facts) -> Option<&'static str> {
     match facts.statements.iter().flat_map(|s| &s.effects).next()? {
+        Effect::Deallocate(Some(name)) if book.is_native_name(name.as_bytes()) => None,
         Effect::Deallocate(Some(name)) => {
             book.written.remove(name.as_bytes());
             book.names.remove(name.as_bytes()).map(|_| "DEALLOCATE")

@@ -143,7 +143,7 @@ impl Book {
     /// Whether a text is DEALLOCATE of a statement that pgweir keeps for the session.
     pub(crate) fn deallocates_own(&self, facts: &Facts) -> bool {
         let [Statement { kind: Kind::Deallocate, effects, .. }] = &facts.statements[..] else { return false };
-        matches!(&effects[..], [Effect::Deallocate(Some(name))] if self.names.contains_key(name.as_bytes()))
+        matches!(&effects[..], [Effect::Deallocate(Some(name))] if self.names.contains_key(name.as_bytes()) && !self.is_native_name(name.as_bytes()))
             || names_shared(facts).is_some()
     }
 

@@ -94,7 +94,7 @@ impl Book {
             tag::NOTICE_RESPONSE => {
                 if matches!(
                     work.expects.front(),
-                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_) | Expect::OwnUpTo(_))
+                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_) | Expect::OwnParse)
                 ) || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
@@ -121,10 +121,8 @@ impl Book {
                 self.pass_gate(work, server, step);
                 false
             }
-            (_, Some(Expect::OwnUpTo(last))) => {
-                if tag == *last {
-                    work.expects.pop();
-                }
+            (tag::PARSE_COMPLETE, Some(Expect::OwnParse)) => {
+                work.expects.pop();
                 false
             }
             (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_))) => false,
@@ -344,6 +342,7 @@ impl Book {
             if concerns_shared(&fields) {
                 server.prepared.doubt_all();
             }
+            self.native &= self.is_tied() || matches!(work.expects.front(), Some(Expect::OwnQuery));
             if !self.written.is_empty() && self.missed_by_function(&fields) {
                 self.runs_names = true;
                 if work.retry == Retry::Possible {
@@ -403,7 +402,7 @@ impl Book {
         let mut skipped = Vec::new();
         let mut skipped_query = false;
         while extended && let Some(expect) = work.expects.pop_skipped() {
-            if matches!(expect, Expect::Query | Expect::ProvokedQuery(_)) {
+            if matches!(expect, Expect::Query | Expect::OwnQuery | Expect::ProvokedQuery(_)) {
                 server.owed -= 1;
                 work.ready_sent = work.ready_sent.wrapping_sub(1);
             }

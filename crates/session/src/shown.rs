@@ -9,12 +9,10 @@ use std::rc::Rc;
 use backend::Server;
 use sql::facts::{Because, Facts, Kind};
 use wire::backend::ErrorFields;
-use wire::frontend::Target as Named;
-use wire::{ErrorReport, SqlState, encode, tag};
+use wire::{ErrorReport, SqlState, encode};
 
 use crate::admit::Admission;
 use crate::book::Book;
-use crate::core::Core;
 use crate::expect::{Expect, StatementName, Text};
 use crate::names::AllNames;
 use crate::prepared::write_parse;
@@ -55,54 +53,58 @@ impl Book {
             && self.names.contains_key(name.as_bytes())
     }
 
-    /// As `show_names`, for a Query that may look from inside a function or block. A block may end transactions, if it
-    /// shares none with anybody: what is prepared for it is so before.
+    /// Whether the session's connection has what SQL has prepared under the names that it has in the session.
+    pub(crate) fn is_native(&self) -> bool {
+        self.native && self.is_tied()
+    }
+
+    /// Whether the connection has this name as the session has it.
+    pub(crate) fn is_native_name(&self, name: &[u8]) -> bool {
+        self.is_native() && self.names.get(name).is_some_and(|text| text.statement.prepare_text().is_some())
+    }
+
+    /// Has the server have what the session has prepared, under its own names, and nothing else: `all`, or what SQL has
+    /// prepared. Of that, what can't be prepared any more is left out: each command is a request of its own.
     #[cold]
-    pub(crate) fn show_names_inside(
+    pub(crate) fn show_names(
         &mut self,
         at: &Admission<'_>,
         work: &mut Work,
         server: &mut Server,
-        facts: &Facts,
+        all: bool,
     ) -> Result<(), ErrorReport> {
-        if *at.in_transaction || facts.statements.iter().all(|statement| statement.kind != Kind::Procedure) {
-            return self.show_names(at.core, work, server);
+        if self.is_native() {
+            return Ok(());
         }
-        server.prepared.doubt_all();
-        server.doubt = true;
-        let prepared = self.names.iter().filter(|(_, text)| text.statement.prepare_text().is_some());
-        let texts = prepared.map(|(name, text)| self.as_written(name, text));
-        for sql in [b"DEALLOCATE ALL".to_vec()].into_iter().chain(texts) {
-            encode::query(work.up.inject(), &sql)?;
-            work.expects.push(Expect::OwnQuery);
-            work.owe_ready(server);
-        }
-        Ok(())
-    }
-
-    /// Has the server have what the session has prepared, under its own names, and nothing else.
-    #[cold]
-    pub(crate) fn show_names(
-        &mut self,
-        core: &Core,
-        work: &mut Work,
-        server: &mut Server,
-    ) -> Result<(), ErrorReport> {
         server.prepared.doubt_all();
         server.unnamed = None;
         server.doubt = true;
-        write_command(work, b"DEALLOCATE ALL")?;
+        command(work, server, b"DEALLOCATE ALL")?;
+        let in_transaction = *at.in_transaction;
+        if in_transaction {
+            command(work, server, b"SAVEPOINT pgweir")?;
+        }
         let mut names: Vec<_> = AllNames::clone(&self.names).into_iter().collect();
         names.sort_unstable_by(|(name, _), (other, _)| name.cmp(other));
+        let mut parsed = Vec::new();
         for (name, text) in names {
-            let text = self.read_now(core, work, text);
-            match text.statement.prepare_text() {
-                Some(_) => write_command(work, &self.as_written(&name, &text))?,
-                None => {
-                    write_parse(work, &name, &text)?;
-                    work.expects.push(Expect::OwnUpTo(tag::PARSE_COMPLETE));
-                }
+            let text = self.read_now(at.core, work, text);
+            if text.statement.prepare_text().is_none() {
+                parsed.push((name, text));
+                continue;
             }
+            command(work, server, &self.as_written(&name, &text))?;
+            if in_transaction {
+                command(work, server, b"ROLLBACK TO pgweir")?;
+            }
+        }
+        if in_transaction {
+            command(work, server, b"RELEASE pgweir")?;
+        }
+        // No Sync may come between the gate and what it is for: these share the segment of what follows.
+        for (name, text) in parsed.into_iter().filter(|_| all) {
+            write_parse(work, &name, &text)?;
+            work.expects.push(Expect::OwnParse);
         }
         Ok(())
     }
@@ -118,14 +120,11 @@ impl Book {
     }
 }
 
-/// Sends a command of our own in front of what follows: should it fail, that is skipped.
-fn write_command(work: &mut Work, sql: &[u8]) -> Result<(), ErrorReport> {
-    let out = work.up.inject();
-    encode::parse(out, b"", sql, &[])?;
-    encode::bind(out, PORTAL, b"", &[])?;
-    encode::execute(out, PORTAL, 0)?;
-    encode::close(out, Named::Portal, PORTAL)?;
-    work.expects.push(Expect::OwnUpTo(tag::CLOSE_COMPLETE));
+/// Sends a command of our own, of which the client hears nothing.
+fn command(work: &mut Work, server: &mut Server, sql: &[u8]) -> Result<(), ErrorReport> {
+    encode::query(work.up.inject(), sql)?;
+    work.expects.push(Expect::OwnQuery);
+    work.owe_ready(server);
     Ok(())
 }
 

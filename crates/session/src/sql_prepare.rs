@@ -11,7 +11,7 @@ use std::sync::Arc;
 use backend::statement::{self, Presence};
 use backend::{PrepareText, Server};
 use route::{DatabaseMap, Request as RouteRequest, Target};
-use sql::facts::{Access, Facts, Hint, Kind, Name, Statement};
+use sql::facts::{Access, Effect, Facts, Hint, Kind, Name, PinReason, Statement};
 use sql::prepared::{Place, Verb, places};
 use wire::frame::{self, Head};
 use wire::frontend::Query;
@@ -79,7 +79,14 @@ impl Book {
                 (self.learned(core, &text.facts, decision, true), Arc::clone(&text.facts))
             }
             (_, None) => {
-                let facts = Arc::new(self.what_is_done(core, work, facts, &sql, &places));
+                let mut facts = self.what_is_done(core, work, facts, &sql, &places);
+                if places.is_empty() && counts_plans(&sql) {
+                    facts
+                        .statements
+                        .iter_mut()
+                        .for_each(|s| s.effects.push(Effect::Pin(PinReason::SqlPrepare)));
+                }
+                let facts = Arc::new(facts);
                 let request = RouteRequest {
                     facts: &facts,
                     sql: &sql,
@@ -151,7 +158,8 @@ impl Book {
         }
         let before = work.expects.len();
         if places.is_empty() {
-            self.show_names(at.core, work, server)?;
+            self.show_names(at, work, server, true)?;
+            self.native |= pins_names(facts);
         }
         let several = facts.statements.len() > 1;
         let mut splicing = Splicing { sql: &sql, several, made: Made::new(), names: Names::default() };
@@ -198,8 +206,15 @@ impl Book {
         place: &Place,
         splicing: &mut Splicing<'_>,
     ) -> Result<Option<Box<str>>, ErrorReport> {
-        let Splicing { sql, several, made, names } = splicing;
         let name = place.name.as_bytes();
+        if place.verb != Verb::DeallocateAll
+            && self.is_native()
+            && self.names.get(name).is_none_or(|text| text.statement.prepare_text().is_some())
+        {
+            self.follow_native(core, work, place, splicing);
+            return Ok(None);
+        }
+        let Splicing { sql, several, made, names } = splicing;
         if place.verb == Verb::DeallocateAll {
             server.prepared.doubt_all();
             made.clear();
@@ -255,6 +270,23 @@ impl Book {
         Ok(Some(text.statement.server_name.clone()))
     }
 
+    /// A name that the connection has as the session has it: it is only written down.
+    #[cold]
+    fn follow_native(&mut self, core: &Core, work: &mut Work, place: &Place, splicing: &mut Splicing<'_>) {
+        let name = place.name.as_bytes();
+        let stands_for = match place.verb {
+            Verb::Prepare if !self.names.contains_key(name) => {
+                self.written.insert(name.into(), splicing.sql[place.statement.clone()].into());
+                Some(self.prepare_now(core, work, prepare_text(splicing.sql, place), true))
+            }
+            Verb::Deallocate if self.names.contains_key(name) => None,
+            _ => return,
+        };
+        let was = self.name(work, name, stands_for);
+        let change = Change::Named { name: name.into(), was, made: None };
+        splicing.names.steps.push(Step { index: place.index, change });
+    }
+
     /// What a PREPARE makes that is sent now.
     pub(crate) fn prepare_now(
         &mut self,
@@ -291,6 +323,15 @@ impl Book {
 
 /// A name in SQL that no statement on a server has.
 pub(crate) const NOBODYS: &str = "pgweir_none";
+
+/// Whether a text asks how often statements were planned: who asks that wants to know it of his own connection.
+fn counts_plans(sql: &[u8]) -> bool {
+    sql.to_ascii_lowercase().windows(6).any(|word| word == b"_plans")
+}
+
+fn pins_names(facts: &Facts) -> bool {
+    facts.statements.iter().any(|s| s.effects.contains(&Effect::Pin(PinReason::SqlPrepare)))
+}
 
 /// The text of a PREPARE without its name.
 pub(crate) fn prepare_text<'a>(sql: &'a [u8], place: &Place) -> PrepareText<'a> {

@@ -121,6 +121,7 @@ fn open_book(
         told,
         names: Default::default(),
         written: Default::default(),
+        native: false,
         runs_names: false,
         unnamed: None,
         begun: None,
