@@ -12,6 +12,7 @@ pub mod lease;
 mod link;
 pub mod listen;
 pub mod local;
+pub mod sequences;
 pub mod server;
 pub mod settings;
 pub mod shared;

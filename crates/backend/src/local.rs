@@ -18,6 +18,7 @@ use crate::connect::{ConnectError, connect};
 use crate::core::CorePools;
 use crate::lease::Lease;
 use crate::link::Link;
+use crate::sequences::SequenceOwner;
 use crate::server::{Handle, Idle, Server};
 use crate::settings::{Parameters, Settings};
 use crate::shared::{NoRight, Right, SharedPool};
@@ -129,6 +130,16 @@ impl LocalPool {
         self.take_quiet().map(|idle| Lease::new(idle, self))
     }
 
+    /// The connection of this backend, if it is idle here and nobody but this session has used its sequences.
+    pub fn try_lease_own(self: &Rc<Self>, backend: u32, session: u32) -> Option<Lease> {
+        let own =
+            |idle: &Idle| idle.server().handle.pid == backend && idle.server().sequences.is_only(session);
+        let at = self.idle.borrow().iter().position(own)?;
+        let mut idle = self.idle.borrow_mut().remove(at);
+        self.say_idle();
+        idle.is_quiet().then(|| Lease::new(idle, self))
+    }
+
     /// The idle connection whose turn it is: the warmest, or with `server_round_robin` the one that has rested longest.
     #[inline]
     fn next_idle(&self) -> Option<Idle> {
@@ -234,7 +245,12 @@ impl LocalPool {
             self.lend(&core, idle, other);
         } else if !self.shared.is_retired() {
             idle.set_idle_since(core.now());
-            self.idle.borrow_mut().push(idle);
+            let mut all = self.idle.borrow_mut();
+            // Somebody may come back for what sequences have given on it: it is the last to be used by others.
+            let kept = self.shared.sequences.is_known() && !idle.server().sequences.is_nobody();
+            let at = if kept && !self.shared.settings.server_round_robin { 0 } else { all.len() };
+            all.insert(at, idle);
+            drop(all);
             self.say_idle();
         }
     }
@@ -359,6 +375,7 @@ impl LocalPool {
             doubt: false,
             notified: true,
             spent: false,
+            sequences: SequenceOwner::default(),
             applied: core.intern_settings(Settings::default()),
             parameters: core.intern_parameters(Parameters::reported(connected.parameters)),
             prepared: PreparedSet::default(),
@@ -498,12 +515,14 @@ struct Loan {
     address: Option<SocketAddr>,
     opened: Instant,
     expires: Option<Instant>,
+    sequences: SequenceOwner,
     right: Right,
 }
 
 impl Loan {
     fn pack(server: Server) -> Option<Self> {
-        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, .. } = server;
+        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, sequences, .. } =
+            server;
         let (stream, right) = stream.take_apart()?;
         Some(Self {
             stream: stream.detach().ok()?,
@@ -516,6 +535,7 @@ impl Loan {
             address: handle.address,
             opened: handle.opened,
             expires,
+            sequences,
             right,
         })
     }
@@ -533,6 +553,7 @@ impl Loan {
             doubt: false,
             notified: true,
             spent: false,
+            sequences: self.sequences,
             applied: core.intern_settings(self.applied),
             parameters: core.intern_parameters(self.parameters),
             prepared,

@@ -11,6 +11,7 @@ use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
 
 use crate::link::Link;
+use crate::sequences::SequenceOwner;
 use crate::settings::{Parameters, Settings};
 use crate::shared::SharedPool;
 use crate::statement::PreparedSet;
@@ -36,6 +37,8 @@ pub struct Server {
     pub notified: bool,
     /// Something is on it that no command takes away: it is closed when its session lets it go.
     pub spent: bool,
+    /// Whose values of sequences are on it.
+    pub sequences: SequenceOwner,
     /// Settings that were applied to it, and are committed.
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.
@@ -96,6 +99,7 @@ impl Server {
         self.doubt = false;
         self.prepared.clear();
         self.unnamed = None;
+        self.sequences.discard();
         self.applied = Rc::default();
     }
 

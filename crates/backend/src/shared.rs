@@ -15,6 +15,7 @@ use crate::catalogs::DatabaseCatalog;
 use crate::cluster::{Cluster, Node};
 use crate::connect::{ConnectError, Login};
 use crate::core::Remote;
+use crate::sequences::SequenceUse;
 
 /// The pools of one user and database, over all shards and nodes. They share their home cores.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct SharedPool {
     wanting: AtomicU64,
     lines: Vec<CoreLine>,
     retired: AtomicBool,
+    /// Whether its sessions ask for what their sequences have given last.
+    pub sequences: SequenceUse,
     failure: Mutex<Option<(Instant, Arc<ConnectError>)>>,
     /// When the other pools were last asked for idle connections, in milliseconds of `uptime`.
     asked_others: AtomicU64,
@@ -255,6 +258,7 @@ impl SharedPool {
             wanting: AtomicU64::new(0),
             lines: (0..cores).map(|_| CoreLine::default()).collect(),
             retired: AtomicBool::new(false),
+            sequences: SequenceUse::default(),
             failure: Mutex::new(None),
             asked_others: AtomicU64::new(0),
         }

@@ -178,10 +178,16 @@ impl Book {
             self.settle_found(core, server, effect);
         }
         let was = self.pin;
-        self.pin = found.pins.first().copied().or(self.for_good);
+        let has_name = |name: &String| {
+            self.names.contains_key(name.as_bytes()) || self.written.contains_key(name.as_bytes())
+        };
+        let foreign = found.prepared.iter().any(|name| !has_name(name));
+        let prepared = foreign.then_some(PinReason::SqlPrepare);
+        self.pin = found.pins.first().copied().or(prepared).or(self.for_good);
         let unnamed = watch.unnamed && !settings && self.pin.is_none();
-        // Settings of names that weren't known may be there: nobody else gets them.
-        server.doubt = self.pin.is_some() || unnamed;
+        // Settings of names that weren't known may be there, or statements that were shown under the session's own
+        // names: nobody else gets them.
+        server.doubt = self.pin.is_some() || unnamed || !found.prepared.is_empty();
         let quiet = !settings && !unnamed && was.is_none() && self.pin.is_none();
         let points = if watch.in_part { ENOUGH / 4 } else { ENOUGH / 2 };
         let mut learned = core.learned_code.borrow_mut();

@@ -33,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) named: Vec<(String, Option<String>)>,
     /// What ties a session to it, the first reason first.
     pub(crate) pins: Vec<PinReason>,
+    /// Names of statements that SQL has prepared.
+    pub(crate) prepared: Vec<String>,
 }
 
 impl Names {
@@ -120,8 +122,8 @@ pub(crate) fn question<'a>(names: &'a Names, applied: impl Iterator<Item = &'a s
            WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() LIMIT 1) \
          UNION ALL (SELECT 'cursor', NULL, NULL FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1) \
          UNION ALL (SELECT 'channel', NULL, NULL FROM pg_catalog.pg_listening_channels() LIMIT 1) \
-         UNION ALL (SELECT 'prepared', NULL, NULL FROM pg_catalog.pg_prepared_statements \
-           WHERE from_sql AND pg_catalog.left(name, 7) <> 'pgweir_' LIMIT 1)"
+         UNION ALL SELECT 'prepared', name, NULL FROM pg_catalog.pg_prepared_statements \
+           WHERE pg_catalog.left(name, 7) <> 'pgweir_'"
     )
 }
 
@@ -130,11 +132,11 @@ impl Found {
     pub(crate) fn from_rows(rows: Vec<Row>) -> Self {
         let mut found = Self::default();
         for [kind, name, value] in rows {
-            // Postgres spells some of them with capitals, and compares none.
-            let name = name.map(|name| name.to_ascii_lowercase());
             let pin = match kind.as_deref().unwrap_or_default() {
                 "set" => {
-                    found.settings.push((name.unwrap_or_default(), value.unwrap_or_default()));
+                    // Postgres spells some of them with capitals, and compares none.
+                    let name = name.unwrap_or_default().to_ascii_lowercase();
+                    found.settings.push((name, value.unwrap_or_default()));
                     continue;
                 }
                 "named" => {
@@ -145,7 +147,10 @@ impl Found {
                 "lock" => PinReason::AdvisoryLock,
                 "cursor" => PinReason::HoldCursor,
                 "channel" => PinReason::Listen,
-                "prepared" => PinReason::SqlPrepare,
+                "prepared" => {
+                    found.prepared.extend(name);
+                    continue;
+                }
                 _ => continue,
             };
             found.pins.push(pin);
