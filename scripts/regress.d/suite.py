@@ -1,11 +1,13 @@
 """The regression suite: its order, its environment, and one psql for each file, as pg_regress starts it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+import extended
 import machine
 import postgres
 
@@ -59,7 +61,8 @@ class Cluster(postgres.Node):
 class Suite:
     """The files to run, in the schedule's order."""
 
-    def __init__(self, folder, found, wanted):
+    def __init__(self, folder, found, wanted, protocol):
+        self.protocol = protocol
         self.tests = order(found.tree / "parallel_schedule", wanted)
         # Servers read and write files here, so it belongs to their user.
         self.work = folder / "suite"
@@ -81,8 +84,9 @@ class Suite:
         results.mkdir()
         machine.give_to_server_user(results)
         begun = time.monotonic()
-        for test in self.tests:
-            self.one(test, port, results)
+        with relay(port, self.protocol) as reached:
+            for test in self.tests:
+                self.one(test, reached, results)
         keep.mkdir()
         for test in self.tests:
             shutil.copy(results / f"{test}.out", keep)
@@ -111,7 +115,18 @@ class Suite:
             "PGTZ": "America/Los_Angeles", "PGDATESTYLE": "Postgres, MDY",
             "PGOPTIONS": "-c intervalstyle=postgres_verbose",
             "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": USER,
+            "PGSSLMODE": "disable", "PGGSSENCMODE": "disable",
         }
+
+
+@contextlib.contextmanager
+def relay(port, protocol):
+    """The port to which psql's simple queries are to be sent, so that `protocol` is spoken at `port`."""
+    if protocol == "simple":
+        yield port
+        return
+    with extended.Relay(port, kept=protocol == "prepared") as between:
+        yield between.port
 
 
 def order(schedule, wanted):
