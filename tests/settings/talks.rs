@@ -21,7 +21,7 @@ const SEEN: &str = "select who, current_user, nullif(current_setting('app.tenant
                     current_setting('statement_timeout'), current_setting('transaction_isolation') from s1.here";
 
 pub(crate) fn all() -> Vec<(&'static str, Vec<Script>)> {
-    [plain(), transactions(), in_one_write(), extended(), alone()].concat()
+    [plain(), transactions(), calls(), in_one_write(), extended(), alone()].concat()
 }
 
 fn plain() -> Vec<(&'static str, Vec<Script>)> {
@@ -257,6 +257,79 @@ fn transactions() -> Vec<(&'static str, Vec<Script>)> {
                 "begin",
                 "reset app.tenant",
                 "rollback",
+                SEEN,
+            ]),
+        ),
+    ]
+}
+
+/// Settings that are set by a function.
+fn calls() -> Vec<(&'static str, Vec<Script>)> {
+    let tenant = "select set_config('app.tenant', $1, $2)";
+    let run = |value, local| s().run(tenant, &[value, local]).sync();
+    vec![
+        (
+            "set_config",
+            queries(&[
+                "select set_config('app.tenant', 'x', false), 1 as one, set_config('Search_Path', 's1, s2', false)",
+                SEEN,
+                "select who from here",
+                "show search_path",
+                "select set_config('app.tenant', 'y', true)",
+                SEEN,
+                "select set_config('timezone', 'nowhere', false)",
+                SEEN,
+                "select set_config('search_path', null, false), set_config('timezone', 'Europe/Rome', false)",
+                "show search_path",
+                SEEN,
+                "select set_config('role', 'guest', false)",
+                SEEN,
+                "select set_config('role', 'none', false)",
+                SEEN,
+            ]),
+        ),
+        (
+            "set_config by parameters",
+            vec![
+                run(Some("x"), Some("f")),
+                s().query(SEEN),
+                run(Some("y"), Some("true")),
+                s().query(SEEN),
+                run(None, None),
+                s().query(SEEN),
+                s().run("select set_config($1, $2, false)", &[Some("search_path"), Some("s1")]).sync(),
+                s().run("select who from here", &[]).sync(),
+                s().parse("p", tenant, &[]).bind("", "p", &[Some("z"), Some("0")]).execute("", 0).sync(),
+                s().query(SEEN),
+                s().bind("", "p", &[Some("zz"), Some("no")]).execute("", 0).sync(),
+                s().query(SEEN),
+            ],
+        ),
+        (
+            "set_config in a transaction",
+            queries(&[
+                "begin",
+                "select set_config('app.tenant', 'x', false)",
+                "savepoint s",
+                "select set_config('app.tenant', 'y', false)",
+                "rollback to s",
+                SEEN,
+                "commit",
+                SEEN,
+                "begin",
+                "select set_config('app.tenant', 'y', false)",
+                "rollback",
+                SEEN,
+            ]),
+        ),
+        (
+            "parts of the date style",
+            queries(&[
+                "set datestyle to 'German'",
+                SEEN,
+                "set datestyle to 'MDY'",
+                SEEN,
+                "set datestyle to sql, dmy",
                 SEEN,
             ]),
         ),

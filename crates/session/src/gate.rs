@@ -219,6 +219,12 @@ impl Book {
             return Rc::clone(&self.wanted);
         }
         let without = match effect {
+            // It may be said in part only.
+            Effect::Set { name, .. } if &**name == "datestyle" => return Rc::clone(&self.wanted),
+            // The role ends with it.
+            Effect::Set { name, .. } | Effect::Reset(name) if &**name == "session_authorization" => {
+                self.wanted.without(name).without("role")
+            }
             Effect::Set { name, .. } | Effect::Reset(name) => self.wanted.without(name),
             Effect::DiscardAll => Settings::default(),
             _ => return Rc::clone(&self.wanted),

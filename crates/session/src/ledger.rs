@@ -13,6 +13,7 @@ use wire::backend::TransactionStatus;
 use crate::book::Book;
 use crate::core::Core;
 use crate::prepared;
+use crate::set_config;
 use crate::work::{Sent, Work};
 
 /// What a session wants, and what its server connection has. They differ after a RESET: the server goes back to its
@@ -41,10 +42,14 @@ impl Book {
         let follows = self.open_entries.is_some() || !work.effects.is_empty() || facts.statements.len() > 1;
         let follows = follows || self.watch.is_some();
         if facts.statements.iter().any(|s| !s.effects.is_empty() || (follows && ends_or_begins(s.kind))) {
+            let facts = match set_config::is_called(facts) {
+                true => set_config::resolved(work, facts),
+                false => Arc::clone(facts),
+            };
             if facts.statements.iter().flat_map(|s| &s.effects).any(resets) {
                 self.expect_reset();
             }
-            work.effects.push_back(Sent { ready: work.ready_sent, facts: Arc::clone(facts) });
+            work.effects.push_back(Sent { ready: work.ready_sent, facts });
         }
     }
 
@@ -156,7 +161,7 @@ impl Book {
         match effect {
             Effect::Set { .. } | Effect::Reset(_) | Effect::ResetAll => {
                 let before = self.entry(server);
-                let after = self.changed(core, &before, effect);
+                let after = self.changed(core, server, &before, effect);
                 if in_transaction {
                     self.open(server).now = after;
                 } else {
@@ -210,7 +215,8 @@ impl Book {
                     false => self.note_unlisten([name.clone()]),
                 }
             }
-            Effect::RollbackAndChain
+            Effect::SetConfig { .. } // it was resolved when it was sent
+            | Effect::RollbackAndChain
             | Effect::Show(_)
             | Effect::Listen(_)
             | Effect::Currval
@@ -256,14 +262,17 @@ impl Book {
     }
 
     /// What holds after a SET or RESET.
-    fn changed(&mut self, core: &Core, before: &Entry, effect: &Effect) -> Entry {
+    fn changed(&mut self, core: &Core, server: &Server, before: &Entry, effect: &Effect) -> Entry {
         let intern = |settings| core.pools.intern_settings(settings);
         let (unsure, left) = (before.unsure, before.left.clone());
         let before = &without_role(before, effect);
         match effect {
             Effect::Set { name, value, raw } => {
                 let under_role = before.applied.has_identity();
-                let setting = Setting { name: name.clone(), value: value.clone(), raw: *raw, under_role };
+                // What is said of it may be a part of it only (`DMY`); what the server reports is all of it.
+                let reported = server.parameters.get("DateStyle").filter(|_| &**name == "datestyle");
+                let (value, raw) = reported.map_or((value.clone(), *raw), |whole| (whole.into(), false));
+                let setting = Setting { name: name.clone(), value, raw, under_role };
                 Entry {
                     applied: intern(before.applied.with(setting.clone())),
                     wanted: intern(before.wanted.with(setting)),
@@ -348,6 +357,7 @@ fn effect_pins(effect: &Effect) -> Option<PinReason> {
         Effect::Listen(_) => Some(PinReason::Listen),
         Effect::Prepare(_) => Some(PinReason::SqlPrepare),
         Effect::Set { .. }
+        | Effect::SetConfig { .. }
         | Effect::SetLocal(_)
         | Effect::Savepoint(_)
         | Effect::ReleaseSavepoint(_)

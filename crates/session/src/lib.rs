@@ -26,6 +26,7 @@ mod relay;
 mod reply;
 mod request;
 mod session;
+mod set_config;
 mod shown;
 mod sql_prepare;
 mod wait;

@@ -360,7 +360,12 @@ pub(crate) fn executed(outer: &Statement, inner: &Statement, place: &Place) -> S
         return statement;
     }
     let mut statement = if place.plain { of_inner() } else { outer.clone() };
-    let effects = if place.plain { &outer.effects } else { &inner.effects };
-    statement.effects.extend(effects.iter().cloned());
+    // Its parameters are others than those of this text.
+    let of_inner = inner.effects.iter().map(Effect::without_parameters);
+    if place.plain {
+        statement.effects = of_inner.chain(outer.effects.iter().cloned()).collect();
+    } else {
+        statement.effects.extend(of_inner);
+    }
     statement
 }

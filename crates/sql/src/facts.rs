@@ -308,6 +308,16 @@ pub enum Effect {
     },
     /// SET LOCAL, set_config(…, true): ends with the transaction. The setting's name, lower case, if it can be read.
     SetLocal(Option<Name>),
+    /// set_config(name, value, false) that surely runs once. `local`: the parameter that says whether it ends with the
+    /// transaction.
+    SetConfig {
+        /// The setting's name.
+        name: Argument,
+        /// Its value as one text; NULL resets it.
+        value: Argument,
+        /// A boolean parameter, `$n`.
+        local: Option<u16>,
+    },
     /// SAVEPOINT name.
     Savepoint(Name),
     /// RELEASE [SAVEPOINT] name.
@@ -342,6 +352,31 @@ pub enum Effect {
     Redefines,
     /// What it does to the session cannot be known.
     Unknown,
+}
+
+impl Effect {
+    /// The same for whoever doesn't know the parameters.
+    #[must_use]
+    pub fn without_parameters(&self) -> Self {
+        use Argument::Parameter;
+        match self {
+            Self::SetConfig { name: Parameter(_), .. }
+            | Self::SetConfig { value: Parameter(_), .. }
+            | Self::SetConfig { local: Some(_), .. } => Self::Pin(PinReason::Setting),
+            effect => effect.clone(),
+        }
+    }
+}
+
+/// An argument of a call that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// A literal.
+    Text(Box<str>),
+    /// NULL.
+    Null,
+    /// Parameter `$n` of Bind, 1-based.
+    Parameter(u16),
 }
 
 /// Why a session is tied to its server connection.

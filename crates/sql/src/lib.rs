@@ -23,6 +23,7 @@ mod outline;
 mod query;
 mod rows;
 mod scan;
+mod set_config;
 mod setting;
 mod shape;
 mod spelling;

@@ -4,10 +4,11 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::convert::convert;
-use crate::facts::{Access, Because, Calls, Keys, Kind, Name, Statement};
+use crate::facts::{Access, Because, Calls, Effect, Keys, Kind, Name, PinReason, Statement};
 use crate::lexer::TokenKind;
 use crate::rows::{self, Pruned};
 use crate::scan::{Scan, scan};
+use crate::set_config;
 use crate::tokens::{Cursor, bytes, is_word};
 use crate::walk;
 
@@ -37,6 +38,14 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         Err(why) => by_tokens(kind, why),
     };
     apply(&guards, &mut statement);
+    if guards.effects.contains(&Effect::Pin(PinReason::Setting))
+        && let Some(read) = set_config::effects(text)
+    {
+        let of_calls =
+            |effect: &Effect| matches!(effect, Effect::Pin(PinReason::Setting) | Effect::SetLocal(_));
+        statement.effects.retain(|effect| !of_calls(effect));
+        statement.effects.extend(read);
+    }
     if statement.access == Access::Write {
         statement.calls = Calls::default();
     } else {
@@ -179,9 +188,7 @@ fn apply(guards: &Scan, statement: &mut Statement) {
     if let Some(function) = &guards.function {
         statement.worsen(Access::Write, Because::Function(function.clone()));
     }
-    for effect in &guards.effects {
-        statement.effects.push(effect.clone());
-    }
+    statement.effects.extend(guards.effects.iter().cloned());
     if guards.unreadable {
         statement.worsen(Access::Unknown, Because::NotUnderstood("a name in U&\"…\"".into()));
         statement.relations_complete = false;

@@ -1,6 +1,6 @@
 //! Facts as one line of text, so that a table of statements reads like one.
 
-use pgweir_sql::facts::{Access, Because, Effect, Keys, Kind, Statement, Value};
+use pgweir_sql::facts::{Access, Argument, Because, Effect, Keys, Kind, Statement, Value};
 use pgweir_sql::{Analyzer, LexSettings, literal_text};
 
 /// The only statement of this text, analyzed afresh.
@@ -66,6 +66,11 @@ pub(crate) fn relations(statement: &Statement) -> String {
 /// Effects, in short.
 pub(crate) fn effects(statement: &Statement) -> String {
     let text = |effect: &Effect| match effect {
+        Effect::SetConfig { name, value, local } => {
+            let name = argument(name).trim_matches(['<', '>']).to_owned();
+            let local = local.map_or(String::new(), |number| format!(" if ${number}"));
+            format!("config {name}={}{local}", argument(value))
+        }
         Effect::Set { name, value, raw: false } => format!("{name}=<{value}>"),
         Effect::Set { name, value, raw: true } => format!("{name}=raw<{value}>"),
         Effect::SetLocal(name) => format!("local {}", name.as_deref().unwrap_or("?")),
@@ -121,5 +126,13 @@ pub(crate) fn keys(sql: &str) -> String {
                 .collect();
             format!("({columns}) {}", rows.join(" "))
         }
+    }
+}
+
+fn argument(argument: &Argument) -> String {
+    match argument {
+        Argument::Text(text) => format!("<{text}>"),
+        Argument::Null => "null".into(),
+        Argument::Parameter(number) => format!("${number}"),
     }
 }
