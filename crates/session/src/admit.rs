@@ -128,6 +128,7 @@ impl Book {
             return;
         }
         self.watch_code(at, &facts, text);
+        self.note_writer(server, &facts);
         let shows = !self.written.is_empty() && self.looks_inside(&facts);
         if shows && self.show_names(at, work, server, false).is_err() {
             return; // of what the session has sent itself nothing is too long
@@ -269,6 +270,7 @@ impl Book {
             work.own_portals.push((portal, Rc::clone(&text)));
         }
         self.watch_code(at, &text.facts, &text.statement.sql);
+        self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
@@ -426,6 +428,7 @@ impl Book {
         sql: &[u8],
         server: &mut Server,
     ) -> Result<(), ErrorReport> {
+        self.allow_currval(facts, server)?;
         let hidden = self.known_pin(at, facts);
         let Some(mut reason) = Self::pins(facts).next().or(hidden) else { return Ok(()) };
         if self.mode == config::PoolMode::Session {

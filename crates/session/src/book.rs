@@ -22,6 +22,7 @@ use crate::learned::Ran;
 use crate::ledger::OpenEntries;
 use crate::listen::Listening;
 use crate::prepared::Reading;
+use crate::sequences::WroteAt;
 use crate::shown::Written;
 use crate::watch::Watch;
 use crate::work::Work;
@@ -67,6 +68,10 @@ pub(crate) struct Book {
     pub(crate) pin: Option<PinReason>,
     /// Likewise, for what nothing ends but its own end.
     pub(crate) for_good: Option<PinReason>,
+    /// Where it may have called nextval last.
+    pub(crate) wrote_at: Option<WroteAt>,
+    /// The request in hand calls currval or lastval.
+    pub(crate) asks_currval: bool,
     /// What its connection is to be asked when it is at rest.
     pub(crate) watch: Option<Box<Watch>>,
     /// Its place among the pinned sessions of a pool.
@@ -187,6 +192,7 @@ impl Book {
         self.names.clear();
         self.written.clear();
         self.unnamed = None;
+        self.wrote_at = None;
         // DISCARD ALL unloads no library.
         self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
         self.for_good = self.pin;

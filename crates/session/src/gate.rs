@@ -72,7 +72,8 @@ impl Session {
     #[inline]
     pub(crate) fn has_wanted(&self) -> bool {
         self.held.as_ref().is_none_or(|held| {
-            Rc::ptr_eq(&held.lease.applied, &self.book.wanted)
+            !held.discards
+                && Rc::ptr_eq(&held.lease.applied, &self.book.wanted)
                 && Rc::ptr_eq(&held.lease.parameters, &self.book.told)
         })
     }
@@ -95,11 +96,13 @@ impl Session {
                 // What a replica's answer holds back must be its own alone.
                 self.flush_client(work).await?;
             }
-            self.send_settings(work, &mut held.lease)?;
+            let discards = std::mem::take(&mut held.discards);
+            self.send_settings(work, &mut held.lease, discards)?;
             self.held = Some(held);
             return Ok(Ok(()));
         }
-        let settled = self.settle_now(work, &mut held.lease).await;
+        let discards = std::mem::take(&mut held.discards);
+        let settled = self.settle_now(work, &mut held.lease, discards).await;
         if settled.is_err() && !(self.book.is_tied() && held.lease.is_at_rest()) {
             self.let_go(held);
         } else {
@@ -109,9 +112,13 @@ impl Session {
     }
 
     /// Sends the settings in front of what is pending.
-    fn send_settings(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), End> {
+    fn send_settings(&mut self, work: &mut Work, lease: &mut Lease, discards: bool) -> Result<(), End> {
         let target = self.book.wanted_before(&self.core, work);
-        let commands = lease.applied.commands_to(&target);
+        let mut commands = lease.applied.commands_to(&target);
+        if discards {
+            // If it fails, so does the gate, and the connection is cleaned of everything.
+            commands.push(discard_sequences(lease));
+        }
         if commands.is_empty() {
             lease.applied = target;
             return Ok(());
@@ -133,8 +140,19 @@ impl Session {
     ///
     /// # Errors
     /// What the server says of a value that it doesn't take.
-    pub(crate) async fn settle_now(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), ErrorReport> {
-        let commands = lease.applied.commands_to(&self.book.wanted).join(";");
+    pub(crate) async fn settle_now(
+        &mut self,
+        work: &mut Work,
+        lease: &mut Lease,
+        discards: bool,
+    ) -> Result<(), ErrorReport> {
+        let mut commands = lease.applied.commands_to(&self.book.wanted);
+        let doubted = lease.doubt;
+        if discards {
+            commands.push(discard_sequences(lease));
+            lease.doubt = true; // until it is done
+        }
+        let commands = commands.join(";");
         if !commands.is_empty() {
             let limit = lease.handle.pool.settings.server_connect_timeout;
             let done = tokio::time::timeout(limit, crate::reclaim::execute(lease, commands.as_bytes())).await;
@@ -149,6 +167,7 @@ impl Session {
                 }
             }
         }
+        lease.doubt = doubted;
         lease.applied = Rc::clone(&self.book.wanted);
         lease.parameters = self.core.pools.intern_parameters(lease.parameters.as_ref().clone());
         self.book.tell(&self.core, work, lease, |_, value| Some(value))
@@ -202,6 +221,14 @@ impl Session {
             self.let_go(held);
         }
     }
+}
+
+/// The command by which a connection forgets what its sequences have given to others.
+#[cold]
+fn discard_sequences(lease: &mut Lease) -> String {
+    lease.handle.pool.sequences.note_handover();
+    lease.sequences.discard();
+    "DISCARD SEQUENCES".to_owned()
 }
 
 impl Book {

@@ -25,6 +25,7 @@ mod reclaim;
 mod relay;
 mod reply;
 mod request;
+mod sequences;
 mod session;
 mod set_config;
 mod shown;

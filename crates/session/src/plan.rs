@@ -9,6 +9,7 @@ use route::{
     SessionRouting, Target, TargetRole,
 };
 use sql::facts::{Access, Facts, Kind, Statement};
+use sql::hidden::Currval;
 use wire::frame::{self, Head};
 use wire::frontend::{Bind, BindHead, Describe, Parse, Query, Target as Named};
 use wire::{ErrorReport, SqlState, tag};
@@ -201,6 +202,7 @@ impl Book {
                         catalogs: self.catalogs(),
                     };
                     let decision = self.learned(core, &facts, route::decide(map, &routing, &request), true);
+                    self.asks_currval |= facts.hidden.currval != Currval::No;
                     self.remember(sql, &decision, bound);
                     verdict.add(map, decision);
                 }
@@ -293,6 +295,7 @@ impl Book {
         let routing = self.routing_now(map, bound, verdict.begin);
         let decision = route::decide(map, &routing, &text.request(self.lex, values, self.catalogs()));
         let decision = self.learned(core, &text.facts, decision, true);
+        self.asks_currval |= text.facts.hidden.currval != Currval::No;
         self.remember(text.statement.query(), &decision, bound);
         if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
             verdict.begin = Some(begin);

@@ -47,6 +47,8 @@ pub(crate) struct Held {
     pub(crate) in_transaction: bool,
     /// When it was leased, for the statistics.
     pub(crate) since: Instant,
+    /// What is left of other sessions' sequences is to be discarded first.
+    pub(crate) discards: bool,
 }
 
 /// Why a session ends.
@@ -144,6 +146,9 @@ impl Session {
         if target.role == TargetRole::Replica && !work.down.is_flushed() {
             // What a replica's answer holds back must be its own alone.
             self.flush_client(work).await?;
+        }
+        if self.book.asks_currval {
+            self.keep_sequences_apart();
         }
         loop {
             if self.held.is_none() {
@@ -413,7 +418,9 @@ impl Session {
         if let Some(last) = self.book.last.as_mut().filter(|last| last.node.is_none()) {
             last.node = Some(std::sync::Arc::clone(&lease.handle.pool.node));
         }
-        self.held = Some(Held { lease, target, in_transaction: false, since: self.cell.doing().1 });
+        let discards = lease.has_foreign_sequences(self.book.pid) && target.role == TargetRole::Primary;
+        let since = self.cell.doing().1;
+        self.held = Some(Held { lease, target, in_transaction: false, since, discards });
     }
 
     /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on.
@@ -502,6 +509,7 @@ impl Session {
 
     fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
         self.cell.holds.borrow_mut().take();
+        self.remember_writer(&held);
         let clean = held.lease.is_at_rest() && !held.lease.doubt && !held.lease.spent && unheard.is_empty();
         if clean && held.lease.handle.cancels.get() == 0 {
             held.lease.release();

@@ -98,6 +98,7 @@ impl Book {
                 (route::decide(map, &routing, &request), facts)
             }
         };
+        self.asks_currval |= facts.hidden.currval != sql::hidden::Currval::No;
         self.remember(&sql, &decision, bound);
         verdict.add(map, decision);
         work.planned.push_back(Planned::Names(facts));
@@ -182,6 +183,7 @@ impl Book {
         spliced.extend_from_slice(&sql[copied..]);
         let prepares_first = work.expects.len() > before;
         self.watch_code(at, facts, &sql);
+        self.note_writer(server, facts);
         self.note_sent(work, facts, *at.in_transaction);
         follow_transaction(facts, at.in_transaction);
         server.unnamed = None;

@@ -31,7 +31,7 @@ impl Session {
         now: Instant,
     ) -> Result<Leased, End> {
         match self.choose(target, &[], now) {
-            Ok(pool) => match pool.try_lease() {
+            Ok(pool) => match self.try_own(&pool).or_else(|| pool.try_lease()) {
                 Some(lease) => Ok(Ok(lease)),
                 None => self.wait_in(work, &pool, target, now).await,
             },

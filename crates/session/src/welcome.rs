@@ -129,6 +129,8 @@ fn open_book(
         pin: None,
         for_good: None,
         watch: None,
+        wrote_at: None,
+        asks_currval: false,
         pinned_to: None,
         catalogs: Default::default(),
         lex: book::lex_settings(&Parameters::default()),
@@ -188,7 +190,7 @@ impl Session {
         self.cell.set_doing(Doing::Active, Instant::now());
         let leased = self.lease(&mut work, target, Instant::now()).await;
         let mut lease = leased?.map_err(|report| End::from(report.with_severity(wire::Severity::Fatal)))?;
-        if let Err(report) = self.settle_now(&mut work, &mut lease).await {
+        if let Err(report) = self.settle_now(&mut work, &mut lease, false).await {
             self.core.reclaim(lease, Unheard::default());
             return Err(report.with_severity(wire::Severity::Fatal).into());
         }

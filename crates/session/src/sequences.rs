@@ -1,0 +1,92 @@
+//! currval and lastval: answered with what this session's nextval gave, or refused; never with another session's value.
+//!
+//! Who uses them is known when they are used. From then on a connection of that pool that changes hands forgets what
+//! its sequences have given, and a session gets its last connection back for as long as nobody else has used it.
+
+use std::rc::Rc;
+
+use backend::{Lease, LocalPool, Server};
+use config::PoolMode;
+use sql::facts::{Access, Facts};
+use sql::hidden::Currval;
+use wire::{ErrorReport, SqlState};
+
+use crate::book::Book;
+use crate::session::{Held, Session};
+
+/// Where the session's nextval may have been called last: pool and backend.
+pub(crate) type WroteAt = (u64, u32);
+
+impl Book {
+    /// A text is being sent that may call nextval.
+    #[inline]
+    pub(crate) fn note_writer(&self, server: &mut Server, facts: &Facts) {
+        if facts.access != Access::Read {
+            server.sequences.note(self.pid);
+        }
+    }
+
+    /// Whether a text may be sent that asks for what sequences have given last.
+    ///
+    /// # Errors
+    /// 55000 if that may have been given to another session, or isn't there any more.
+    #[inline]
+    pub(crate) fn allow_currval(&self, facts: &Facts, server: &Server) -> Result<(), ErrorReport> {
+        match facts.hidden.currval {
+            Currval::No => Ok(()),
+            currval => self.check_currval(currval, server),
+        }
+    }
+
+    #[cold]
+    fn check_currval(&self, currval: Currval, server: &Server) -> Result<(), ErrorReport> {
+        server.handle.pool.sequences.note();
+        if server.sequences.is_only(self.pid) || self.mode == PoolMode::Session {
+            return Ok(());
+        }
+        let lost = currval == Currval::OfBefore && self.wrote_at.is_some();
+        if server.sequences.is_nobody() && !lost {
+            return Ok(()); // Postgres says itself that nothing is defined yet
+        }
+        let report = ErrorReport::error(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "what currval and lastval would say is not known to be of this session",
+        );
+        let report = if server.sequences.is_nobody() {
+            report.with_detail("Another session has used the server connection on which nextval was called.")
+        } else {
+            report.with_detail("Other sessions have used the server connection before this one.")
+        };
+        Err(report.with_hint(
+            "Call nextval and currval in one transaction, or use INSERT … RETURNING; or use pool.mode: session for this user.",
+        ))
+    }
+}
+
+impl Session {
+    /// The connection on which this session called nextval, if somebody asks for such values here and it is idle.
+    #[inline]
+    pub(crate) fn try_own(&self, pool: &Rc<LocalPool>) -> Option<Lease> {
+        let (id, backend) = self.book.wrote_at?;
+        if id != pool.shared.id || !pool.shared.sequences.is_known() {
+            return None;
+        }
+        pool.try_lease_own(backend, self.book.pid)
+    }
+
+    /// The request in hand asks for what sequences have given: the pools are to keep sessions apart from here on.
+    #[cold]
+    pub(crate) fn keep_sequences_apart(&mut self) {
+        self.book.asks_currval = false;
+        self.group.shared.pools.iter().flatten().for_each(|pool| pool.sequences.note());
+    }
+
+    /// A connection is let go: the session may come back for it.
+    #[inline]
+    pub(crate) fn remember_writer(&mut self, held: &Held) {
+        let pool = &held.lease.handle.pool;
+        if held.lease.sequences.is_only(self.book.pid) && pool.sequences.is_kept_apart() {
+            self.book.wrote_at = Some((pool.id, held.lease.handle.pid));
+        }
+    }
+}
