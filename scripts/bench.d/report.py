@@ -10,6 +10,10 @@ replicas, not durable: `fsync = off`), and the proxies share one machine, so thr
 from the others. Rounds are interleaved (A B C A B C); each figure is the median of the rounds, the range beside it is
 their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run, logins
 included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
+
+Server connections are what a pooler is to save, so each proxy has as many: PgBouncer all of them to the primary, pgweir half
+of them to each of two replicas. "Wide" is pgweir with as many as PgBouncer to each replica, twice as many in all: more
+Postgres processes share the same cores then.
 """
 
 

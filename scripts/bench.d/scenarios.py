@@ -37,7 +37,8 @@ def make_targets(plan, folder, cluster, protocol, clients):
         "direct": lambda: targets.Direct(cluster),
         "pgbouncer": lambda: targets.PgBouncer(folder, cluster, mode, pool),
         "haproxy": lambda: targets.HaProxy(folder, cluster),
-        "pgweir": lambda: targets.Pgweir(folder, cluster, plan.pool, plan.pgweir),
+        "pgweir": lambda: targets.Pgweir(folder, cluster, -(-plan.pool // len(cluster.replicas)), plan.pgweir),
+        "pgweir-wide": lambda: targets.Pgweir(folder, cluster, plan.pool, plan.pgweir, "pgweir, wide"),
     }
     return [make() for name, make in made.items() if name in plan.only]
 
@@ -96,8 +97,8 @@ def idle(plan, folder, cluster):
     results = {}
     for turn in range(plan.rounds):
         for target in make_targets(plan, folder, cluster, "simple", plan.idle):
-            if target.name in ("direct", "HAProxy"):
-                continue  # no pool: a server connection for each idle client
+            if target.name in ("direct", "HAProxy", "pgweir, wide"):
+                continue  # no pool: a server connection for each idle client; or nothing new
             key = next((known for known in results if known.name == target.name), target)
             if isinstance(results.setdefault(key, []), str):
                 continue

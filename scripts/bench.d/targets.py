@@ -123,13 +123,15 @@ backend primary
 
 
 class Pgweir(Proxy):
-    """Transaction mode with the read/write split on, over the primary and its replicas."""
+    """Transaction mode with the read/write split on, over the primary and its replicas.
 
-    name = "pgweir"
+    `pool`: server connections to each node. Reads go to the replicas alone, so they share as many times that.
+    """
 
-    def __init__(self, folder, cluster, pool, binary):
+    def __init__(self, folder, cluster, pool, binary, name="pgweir"):
         super().__init__(folder)
-        self.note = f"transaction mode, split on, pool of {pool} on each node"
+        self.name = name
+        self.note = f"transaction mode, split on, {pool} server connections to each of {len(cluster.replicas)} replicas"
         self.cluster, self.pool, self.binary = cluster, pool, binary
 
     def command(self):
