@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 pub(crate) use end_point::end_point_hash;
-use verify::{AnyCertificate, KnownAuthority};
+use verify::Verifier;
 
 /// The protocol's name in ALPN.
 pub(crate) const ALPN: &[u8] = b"postgresql";
@@ -140,12 +140,12 @@ impl ClientTls {
             .dangerous();
         let builder = match (verify, ca) {
             (Verify::Nothing, _) => {
-                builder.with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
+                builder.with_custom_certificate_verifier(Arc::new(Verifier::of_any(provider)))
             }
             (Verify::Authority | Verify::Full, None) => return Err(TlsError::NoAuthorities),
             (Verify::Authority | Verify::Full, Some(path)) => {
                 let known = certificates(path)?;
-                let verifier = KnownAuthority::new(known, verify == Verify::Full, provider)
+                let verifier = Verifier::of_known(known, verify == Verify::Full, provider)
                     .map_err(|reason| TlsError::Unusable { path: path.to_owned(), reason })?;
                 builder.with_custom_certificate_verifier(Arc::new(verifier))
             }

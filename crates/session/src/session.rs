@@ -189,6 +189,7 @@ impl Session {
     /// sockets were found empty a moment ago, and will wake this task.
     async fn idle(&mut self, mut listening: bool) -> Result<(), End> {
         self.cell.set_doing(Doing::Idle, self.core.pools.now());
+        let mut asleep = false;
         let signal = poll_fn(|cx| {
             if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Some(signal));
@@ -200,7 +201,12 @@ impl Session {
                 return Poll::Ready(None);
             }
             if std::mem::take(&mut listening) {
+                asleep = true;
                 return Poll::Pending;
+            }
+            if asleep {
+                // Whichever it was that woke it is found by reading.
+                return Poll::Ready(None);
             }
             if let Some(held) = &mut self.held
                 && held.lease.stream.poll_read_ready(cx).is_ready()

@@ -11,30 +11,31 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::roots;
 
-/// `require`: any certificate will do; only that the server has its key is checked.
+/// What is asked of a server's certificate. That the server has its key is always checked.
 #[derive(Debug)]
-pub(super) struct AnyCertificate {
+pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
+    /// `None`: any certificate will do (`require`).
+    authority: Option<Authority>,
 }
 
-/// `verify-ca` and `verify-full`.
+/// Who must have signed it: `verify-ca` and `verify-full`.
 #[derive(Debug)]
-pub(super) struct KnownAuthority {
+struct Authority {
     chain: Arc<WebPkiServerVerifier>,
     /// The file's certificates: one that is the server's own is trusted though it signed nothing.
     known: Vec<CertificateDer<'static>>,
     check_name: bool,
-    provider: Arc<CryptoProvider>,
 }
 
-impl AnyCertificate {
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
-        AnyCertificate { provider }
+impl Verifier {
+    /// Takes any certificate.
+    pub(super) fn of_any(provider: Arc<CryptoProvider>) -> Self {
+        Verifier { provider, authority: None }
     }
-}
 
-impl KnownAuthority {
-    pub(super) fn new(
+    /// Takes a certificate that one of these authorities has signed.
+    pub(super) fn of_known(
         known: Vec<CertificateDer<'static>>,
         check_name: bool,
         provider: Arc<CryptoProvider>,
@@ -43,9 +44,11 @@ impl KnownAuthority {
         let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(KnownAuthority { chain, known, check_name, provider })
+        Ok(Verifier { provider, authority: Some(Authority { chain, known, check_name }) })
     }
+}
 
+impl Authority {
     /// The library verifies the chain first and the name last, so a wrong name means a good chain.
     fn judge(&self, verdict: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
         match &verdict {
@@ -72,44 +75,7 @@ fn is_authority_itself(error: &str) -> bool {
     error == "CaUsedAsEndEntity"
 }
 
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl ServerCertVerifier for KnownAuthority {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -118,9 +84,10 @@ impl ServerCertVerifier for KnownAuthority {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.chain.verify_server_cert(leaf, intermediates, name, ocsp, now) {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
+        match authority.chain.verify_server_cert(leaf, intermediates, name, ocsp, now) {
             Ok(verified) => Ok(verified),
-            Err(verdict) => self.judge(verdict, leaf, name).map(|()| ServerCertVerified::assertion()),
+            Err(verdict) => authority.judge(verdict, leaf, name).map(|()| ServerCertVerified::assertion()),
         }
     }
 
@@ -145,6 +112,6 @@ impl ServerCertVerifier for KnownAuthority {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
