@@ -177,10 +177,10 @@ impl Book {
         for effect in changed {
             self.settle_found(core, server, effect);
         }
-        let was = self.pin;
         let has_name = |name: &String| {
             self.names.contains_key(name.as_bytes()) || self.written.contains_key(name.as_bytes())
         };
+        let was = self.pin;
         let foreign = found.prepared.iter().any(|name| !has_name(name));
         let prepared = foreign.then_some(PinReason::SqlPrepare);
         self.pin = found.pins.first().copied().or(prepared).or(self.for_good);

@@ -87,6 +87,10 @@ fn assignment(mut rest: Cursor<'_>) -> Option<Effect> {
     if OF_TRANSACTION.contains(&&*name) {
         return Some(Effect::SetLocal(Some(name)));
     }
+    if &*name == "seed" {
+        // Of random(): it can be set, and not read.
+        return Some(Effect::Pin(PinReason::Setseed));
+    }
     value(&name, rest)
 }
 

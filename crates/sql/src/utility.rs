@@ -103,7 +103,9 @@ fn create(statement: &mut Statement, mut rest: Cursor<'_>) {
         statement.effects.push(Effect::Pin(PinReason::TemporaryTable));
     }
     // CREATE TABLE AS and CREATE MATERIALIZED VIEW run their query now.
-    statement.runs_code |= rest.is("extension");
+    // What search_path begins with decides whether it is temporary.
+    let objects = ["extension", "table", "unlogged", "view", "materialized", "sequence", "type", "domain"];
+    statement.runs_code |= objects.iter().any(|object| rest.is(object));
     if (rest.is("table") || rest.is("unlogged") || rest.is("materialized")) && rest.has("as") {
         statement.runs_code = true;
         for effect in scan::scan(rest).effects {
