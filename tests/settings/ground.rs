@@ -178,3 +178,36 @@ pub(crate) async fn crowd(ground: &Ground) {
         task.await.unwrap();
     }
 }
+
+/// What pgweir keeps itself is as exact: a rollback undoes it, and a failed transaction hears no more of it.
+pub(crate) async fn own_settings(ground: &Ground) {
+    let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
+    let show = "show pgweir.role";
+    for (first, work) in [("select 1", "select 1"), ("select 1", "insert into t values (9)"), (show, show)] {
+        for (end, role) in [("rollback", "auto"), ("commit", "primary"), ("rollback", "primary")] {
+            for sql in ["begin", first, "set pgweir.role = 'primary'", work, end] {
+                client.rows(sql).await.unwrap();
+            }
+            assert_eq!(client.value(show).await.unwrap(), role, "{first}, {work}, {end}");
+        }
+        client.rows("reset pgweir.role").await.unwrap();
+    }
+    for sql in ["begin", "savepoint s", "set pgweir.role = 'primary'", "select 1", "rollback to s"] {
+        client.rows(sql).await.unwrap();
+    }
+    assert_eq!(client.value(show).await.unwrap(), "auto");
+    client.rows("select 1/0").await.unwrap_err();
+    for sql in [show, "set pgweir.role = 'primary'"] {
+        let error = client.rows(sql).await.unwrap_err().to_string();
+        assert!(error.contains("25P02"), "{error}");
+        let error = client.run(&Script::new().run(sql, &[]).sync()).await.unwrap();
+        assert_eq!(testkit::first_error(&error).unwrap().code, "25P02");
+    }
+    client.rows("rollback").await.unwrap();
+    assert_eq!(client.value(show).await.unwrap(), "auto");
+    // Before any server was chosen.
+    client.rows("begin").await.unwrap();
+    client.rows("set pgweir.role = 'nowhere'").await.unwrap_err();
+    assert!(client.rows(show).await.unwrap_err().to_string().contains("25P02"));
+    client.rows("rollback").await.unwrap();
+}

@@ -24,6 +24,7 @@ async fn a_sessions_settings_are_its_own() {
     cases.run("what comes behind a refused statement in one write", refused::behind(&ground)).await;
     cases.run("a client that vanishes behind its settings", refused::vanished(&ground)).await;
     cases.run("a read that a replica refuses", ground::replayed_on_the_primary(&ground)).await;
+    cases.run("pgweir.role in a transaction", ground::own_settings(&ground)).await;
     cases.run("two sessions in turns are told nothing", ground::told_nothing(&ground)).await;
     cases.run("sixteen sessions with settings of their own", ground::crowd(&ground)).await;
     cases.finish();

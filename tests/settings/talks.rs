@@ -21,7 +21,7 @@ const SEEN: &str = "select who, current_user, nullif(current_setting('app.tenant
                     current_setting('statement_timeout'), current_setting('transaction_isolation') from s1.here";
 
 pub(crate) fn all() -> Vec<(&'static str, Vec<Script>)> {
-    [plain(), transactions(), calls(), in_one_write(), extended(), alone()].concat()
+    [plain(), transactions(), resets(), calls(), in_one_write(), extended(), alone()].concat()
 }
 
 fn plain() -> Vec<(&'static str, Vec<Script>)> {
@@ -259,6 +259,75 @@ fn transactions() -> Vec<(&'static str, Vec<Script>)> {
                 "rollback",
                 SEEN,
             ]),
+        ),
+    ]
+}
+
+/// What the startup packet said comes back at once.
+fn resets() -> Vec<(&'static str, Vec<Script>)> {
+    let name = "set application_name to 'x'";
+    vec![
+        (
+            "RESET of what the startup packet said",
+            queries(&[
+                name,
+                "reset application_name",
+                SEEN,
+                "set work_mem to '1MB'",
+                "reset work_mem",
+                SEEN,
+                "reset all",
+                SEEN,
+            ]),
+        ),
+        (
+            "RESET in a transaction",
+            queries(&[
+                "begin",
+                name,
+                "reset application_name",
+                SEEN,
+                "set work_mem to '1MB'",
+                SEEN,
+                "commit",
+                SEEN,
+            ]),
+        ),
+        ("RESET ALL in a transaction", queries(&["begin", name, "reset all", SEEN, "rollback", SEEN, SEEN])),
+        (
+            "RESET in a transaction that is rolled back",
+            queries(&[
+                name,
+                "begin",
+                "reset application_name",
+                SEEN,
+                "rollback",
+                SEEN,
+                "begin",
+                "reset all",
+                "commit",
+                SEEN,
+            ]),
+        ),
+        (
+            "RESET by the extended protocol in a transaction",
+            vec![
+                s().query("begin"),
+                s().query(name),
+                s().run("reset application_name", &[]).sync(),
+                s().run(SEEN, &[]).sync(),
+                s().query("commit"),
+                s().query(SEEN),
+            ],
+        ),
+        (
+            "a transaction in one pipeline",
+            vec![
+                s().run("begin", &[]).run("set app.tenant to 'x'", &[]).run("rollback", &[]).sync(),
+                s().query(SEEN),
+                s().run("begin", &[]).run("set app.tenant to 'y'", &[]).run("commit", &[]).sync(),
+                s().query(SEEN),
+            ],
         ),
     ]
 }

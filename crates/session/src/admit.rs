@@ -87,9 +87,15 @@ impl Book {
 
     fn admit_query(&mut self, at: &mut Admission<'_>, work: &mut Work, server: &mut Server, head: Head) {
         let Some(Planned::Query(facts)) = work.planned.pop_front() else { return };
+        let fails = work.failed || server.status == TransactionStatus::Failed;
         if own::is_own(&facts) {
+            if fails && *at.in_transaction {
+                let report = own::in_failed_transaction(self);
+                self.refuse_query(work, server, head, report);
+                return;
+            }
             let mut bytes = Vec::new();
-            match self.run_own(&facts, at.map, at.database) {
+            match self.run_own(&facts, at.map, at.database, *at.in_transaction) {
                 Ok(answer) => {
                     OwnAnswer::describe(&answer.columns, &mut bytes, false);
                     answer.rows(&mut bytes);
@@ -104,7 +110,6 @@ impl Book {
             drop_message(work, head);
             return;
         }
-        let fails = work.failed || server.status == TransactionStatus::Failed;
         if let [Statement { kind: Kind::Deallocate, .. }] = facts.statements[..]
             && !fails
             && let Some(tag) = own::deallocate(self, &facts)
@@ -239,6 +244,11 @@ impl Book {
             return Ok(());
         };
         let fails = work.failed || server.status == TransactionStatus::Failed;
+        if fails && *at.in_transaction && own::is_own(&text.facts) {
+            let report = own::in_failed_transaction(self);
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        }
         if own::is_own(&text.facts) || (!fails && self.deallocates_own(&text.facts)) {
             let portal = StatementName::from(names.portal);
             drop_message(work, head);
@@ -381,7 +391,7 @@ impl Book {
             }
             return Ok(());
         }
-        match self.run_own(&text.facts, at.map, at.database) {
+        match self.run_own(&text.facts, at.map, at.database, *at.in_transaction) {
             Ok(answer) => {
                 let mut bytes = Vec::new();
                 answer.rows(&mut bytes);

@@ -36,6 +36,8 @@ pub(crate) struct Book {
     pub(crate) mode: PoolMode,
     /// What it has said that routes its statements; without what belongs to a transaction.
     pub(crate) routing: SessionRouting,
+    /// What `routing` was before the open transaction changed it: what ROLLBACK goes back to.
+    pub(crate) routing_before: Option<Box<SessionRouting>>,
     /// What the startup packet, the listener, the user or the database said of it: what RESET goes back to.
     pub(crate) routing_at_startup: SessionRouting,
     /// The settings that it wants a server connection to have.
@@ -181,7 +183,7 @@ impl Book {
         if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
             work.changes_catalog = true;
         }
-        self.note_effects(work, facts);
+        self.note_effects(work, facts, in_transaction);
     }
 
     /// DISCARD ALL: as after login.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use backend::{Lease, Server, Settings};
 use sql::facts::Effect;
 use wire::backend::{ErrorFields, TransactionStatus};
-use wire::{ErrorReport, SqlState, encode};
+use wire::{ErrorReport, SqlState, encode, tag};
 
 use crate::admit::NO_COMMAND;
 use crate::book::{Begun, Book};
@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::expect::Expect;
 use crate::request::Request;
 use crate::session::{End, Session};
-use crate::work::{Planned, Retry, Work};
+use crate::work::{Copy, Planned, Retry, Work};
 
 /// How far the gate of the request in hand is.
 #[derive(Debug)]
@@ -308,6 +308,23 @@ impl Book {
         };
         // What is too long to be told was too long to be set.
         self.tell(core, work, server, truth).unwrap_or_default();
+    }
+
+    /// A RESET in the open transaction has given the server's own defaults back: those of the startup packet are set
+    /// in front of the next message, in the same transaction, which undoes both.
+    pub(crate) fn set_behind_reset(&mut self, work: &mut Work, server: &mut Server) {
+        let settled = server.owed == 0 && !server.unsynced && work.expects.is_empty();
+        let goes_on = work.up.pending().first().is_some_and(|tag| *tag != tag::TERMINATE);
+        if !settled || !goes_on || server.status != TransactionStatus::InTransaction || work.copy != Copy::No
+        {
+            return;
+        }
+        let Some(open) = self.open_entries.as_deref_mut() else { return };
+        let commands = open.now.restore();
+        if !commands.is_empty() && encode::query(work.up.inject(), commands.as_bytes()).is_ok() {
+            work.expects.push(Expect::OwnQuery);
+            work.owe_ready(server);
+        }
     }
 
     /// A command of the gate is done.

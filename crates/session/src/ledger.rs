@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use backend::{Server, Setting, Settings};
+use route::SessionRouting;
 use sql::facts::{Effect, Facts, Kind, Name, PinReason};
 use wire::backend::TransactionStatus;
 
@@ -24,8 +25,22 @@ pub(crate) struct Entry {
     pub(crate) applied: Rc<Settings>,
     /// Something was set for the transaction alone that its statements may be read by, and no server reports.
     pub(crate) unsure: bool,
+    /// How its statements were routed, at a savepoint.
+    routing: SessionRouting,
     /// UNLISTENs of the open transaction; `None`: of all channels.
     left: Vec<Option<Name>>,
+}
+
+impl Entry {
+    /// The commands after which the connection has what is wanted.
+    pub(crate) fn restore(&mut self) -> String {
+        if Rc::ptr_eq(&self.applied, &self.wanted) {
+            return String::new();
+        }
+        let commands = self.applied.commands_to(&self.wanted).join(";");
+        self.applied = Rc::clone(&self.wanted);
+        commands
+    }
 }
 
 /// The settings of an open transaction.
@@ -38,8 +53,8 @@ pub(crate) struct OpenEntries {
 impl Book {
     /// Notes what a statement that is being sent may do to the session. `seq`: which ReadyForQuery will settle it.
     #[inline]
-    pub(crate) fn note_effects(&mut self, work: &mut Work, facts: &Arc<Facts>) {
-        let follows = self.open_entries.is_some() || !work.effects.is_empty() || facts.statements.len() > 1;
+    pub(crate) fn note_effects(&mut self, work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
+        let follows = self.has_open() || !work.effects.is_empty() || facts.statements.len() > 1;
         let follows = follows || self.watch.is_some();
         if facts.statements.iter().any(|s| !s.effects.is_empty() || (follows && ends_or_begins(s.kind))) {
             let facts = match set_config::is_called(facts) {
@@ -49,7 +64,7 @@ impl Book {
             if facts.statements.iter().flat_map(|s| &s.effects).any(resets) {
                 self.expect_reset();
             }
-            work.effects.push_back(Sent { ready: work.ready_sent, facts });
+            work.effects.push_back(Sent { ready: work.ready_sent, in_transaction, facts });
         }
     }
 
@@ -69,7 +84,7 @@ impl Book {
     ) {
         let ready = work.ready_seen;
         self.note_outcome(work.failed || server.status == TransactionStatus::Failed);
-        if work.effects.is_empty() && self.open_entries.is_none() {
+        if work.effects.is_empty() && !self.has_open() {
             return;
         }
         let mut aborted = was == TransactionStatus::Failed;
@@ -85,6 +100,7 @@ impl Book {
         }
         while work.effects.front().is_some_and(|sent| sent.ready <= ready) {
             let Some(sent) = work.effects.pop_front() else { break };
+            in_transaction |= sent.in_transaction;
             for statement in &sent.facts.statements {
                 if work.failed {
                     self.settle_failed(server, &statement.effects, in_transaction && several);
@@ -94,11 +110,11 @@ impl Book {
                     Kind::Begin(_) => in_transaction = true,
                     Kind::Commit | Kind::TwoPhase if !aborted => self.commit(server),
                     Kind::Commit | Kind::Rollback => {
-                        self.open_entries = None;
+                        self.roll_back();
                         self.note_outcome(true);
                     }
                     Kind::EndAndChain if statement.effects.is_empty() && !aborted => self.commit(server),
-                    Kind::EndAndChain => self.open_entries = None,
+                    Kind::EndAndChain => self.roll_back(),
                     _ => {}
                 }
                 in_transaction &= !matches!(statement.kind, Kind::Commit | Kind::Rollback | Kind::TwoPhase);
@@ -110,7 +126,7 @@ impl Book {
             }
         }
         if server.status == TransactionStatus::Idle {
-            self.open_entries = None; // what wasn't committed was rolled back
+            self.roll_back(); // what wasn't committed
         }
     }
 
@@ -165,6 +181,9 @@ impl Book {
         match effect {
             Effect::Set { .. } | Effect::Reset(_) | Effect::ResetAll => {
                 let before = self.entry(server);
+                if in_transaction && *effect == Effect::ResetAll {
+                    self.keep_routing();
+                }
                 let after = self.changed(core, server, &before, effect);
                 if in_transaction {
                     self.open(server).now = after;
@@ -174,7 +193,9 @@ impl Book {
                 }
             }
             Effect::Savepoint(name) => {
+                let routing = self.routing;
                 let open = self.open(server);
+                open.now.routing = routing;
                 open.savepoints.push((name.clone(), open.now.clone()));
             }
             Effect::ReleaseSavepoint(name) => {
@@ -188,6 +209,7 @@ impl Book {
                 if let Some(at) = open.savepoints.iter().rposition(|(known, _)| known == name) {
                     open.savepoints.truncate(at + 1);
                     open.now = open.savepoints[at].1.clone();
+                    self.routing = open.now.routing;
                 }
             }
             Effect::DiscardAll => {
@@ -247,7 +269,7 @@ impl Book {
             Some(open) => open.now.clone(),
             None => {
                 let (wanted, applied) = (Rc::clone(&self.wanted), Rc::clone(&server.applied));
-                Entry { wanted, applied, unsure: false, left: Vec::new() }
+                Entry { wanted, applied, unsure: false, routing: self.routing, left: Vec::new() }
             }
         }
     }
@@ -257,7 +279,30 @@ impl Book {
         self.open_entries.get_or_insert_with(|| Box::new(OpenEntries { now, savepoints: Vec::new() }))
     }
 
+    /// Whether the open transaction has something that a rollback undoes.
+    #[inline]
+    fn has_open(&self) -> bool {
+        self.open_entries.is_some() || self.routing_before.is_some()
+    }
+
+    /// The open transaction is about to change how the session's statements are routed.
+    pub(crate) fn keep_routing(&mut self) {
+        if self.routing_before.is_none() {
+            self.routing_before = Some(Box::new(self.routing));
+        }
+    }
+
+    /// What the transaction has changed is as it was.
+    #[inline]
+    pub(crate) fn roll_back(&mut self) {
+        self.open_entries = None;
+        if let Some(before) = self.routing_before.take() {
+            self.routing = *before;
+        }
+    }
+
     fn commit(&mut self, server: &mut Server) {
+        self.routing_before = None;
         if let Some(open) = self.open_entries.take() {
             self.wanted = open.now.wanted;
             server.applied = open.now.applied;
@@ -268,7 +313,7 @@ impl Book {
     /// What holds after a SET or RESET.
     fn changed(&mut self, core: &Core, server: &Server, before: &Entry, effect: &Effect) -> Entry {
         let intern = |settings| core.pools.intern_settings(settings);
-        let (unsure, left) = (before.unsure, before.left.clone());
+        let (unsure, left, routing) = (before.unsure, before.left.clone(), before.routing);
         let before = &without_role(before, effect);
         match effect {
             Effect::Set { name, value, raw } => {
@@ -281,6 +326,7 @@ impl Book {
                     applied: intern(before.applied.with(setting.clone())),
                     wanted: intern(before.wanted.with(setting)),
                     unsure,
+                    routing,
                     left,
                 }
             }
@@ -288,7 +334,13 @@ impl Book {
                 let at_startup = self.startup.find(name).cloned();
                 let wanted =
                     at_startup.map_or_else(|| before.wanted.without(name), |s| before.wanted.with(s));
-                Entry { applied: intern(before.applied.without(name)), wanted: intern(wanted), unsure, left }
+                Entry {
+                    applied: intern(before.applied.without(name)),
+                    wanted: intern(wanted),
+                    unsure,
+                    routing,
+                    left,
+                }
             }
             _ => {
                 // RESET ALL leaves the role and the session authorization as they are.
@@ -302,6 +354,7 @@ impl Book {
                     applied: intern(kept(&before.applied, &Settings::default())),
                     wanted: intern(kept(&before.wanted, &self.startup)),
                     unsure,
+                    routing,
                     left,
                 }
             }

@@ -94,11 +94,15 @@ impl Book {
         facts: &Facts,
         map: &DatabaseMap,
         database: &str,
+        in_transaction: bool,
     ) -> Result<OwnAnswer, ErrorReport> {
         let effects = facts.statements.iter().flat_map(|s| &s.effects);
         let Some(effect) = effects.into_iter().find(|effect| own_name(effect).is_some()) else {
             return Ok(OwnAnswer::default());
         };
+        if in_transaction && !matches!(effect, Effect::Show(_)) {
+            self.keep_routing();
+        }
         match (effect, own_name(effect).unwrap_or_default()) {
             (Effect::Show(_), name) => self.show(facts, name, map, database),
             (Effect::Set { value, .. }, "role") => {
@@ -214,6 +218,11 @@ fn unknown(name: &str) -> ErrorReport {
 pub(crate) fn answer_request(session: &mut Session, work: &mut Work, request: Request) -> Result<(), End> {
     let (Request::Single { total } | Request::Pipeline { total, .. }) = request else { return Ok(()) };
     let mut left = total;
+    if session.book.begun.as_ref().is_some_and(|begun| begun.failed) {
+        let report = in_failed_transaction(&mut session.book);
+        session.answer_with_error(work, request, &report);
+        return Ok(());
+    }
     while left > 0 {
         let head = frame::peek(work.up.pending(), session.max_message).map_err(ErrorReport::from)?;
         let Some(head) = head else { break };
@@ -242,12 +251,13 @@ fn answer_message(
     let status = session.book.status_without_server();
     let shared = std::sync::Arc::clone(&session.group.shared);
     let book = &mut session.book;
+    let begun = book.begun.is_some();
     let body = frame::body(&work.up.pending()[..head.total]);
     let mut out = Vec::new();
     match head.tag {
         tag::QUERY => {
             let Some(Planned::Query(facts)) = work.planned.pop_front() else { return Ok(Ok(())) };
-            match book.run_own(&facts, &shared.map, &shared.database) {
+            match book.run_own(&facts, &shared.map, &shared.database, begun) {
                 Ok(answer) => {
                     OwnAnswer::describe(&answer.columns, &mut out, false);
                     answer.rows(&mut out);
@@ -290,7 +300,7 @@ fn answer_message(
         tag::EXECUTE => {
             let execute = wire::frontend::Execute::parse(body).map_err(ErrorReport::from)?;
             if let Some(text) = portal(work, execute.portal) {
-                match book.run_own(&text.facts, &shared.map, &shared.database) {
+                match book.run_own(&text.facts, &shared.map, &shared.database, begun) {
                     Ok(answer) => answer.rows(&mut out),
                     Err(report) => return Ok(Err(report)),
                 }
@@ -355,10 +365,12 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
         }
         (Kind::Commit, Some(begun)) if !begun.failed => {
             book.begun = None;
+            book.routing_before = None;
             "COMMIT"
         }
         (Kind::Commit | Kind::Rollback, Some(_)) => {
             book.begun = None;
+            book.roll_back();
             "ROLLBACK"
         }
         (_, Some(begun)) if begun.failed => {
@@ -467,7 +479,7 @@ pub(crate) fn deallocate(book: &mut Book, facts: &Facts) -> Option<&'static str>
     }
 }
 
-fn in_failed_transaction(book: &mut Book) -> ErrorReport {
+pub(crate) fn in_failed_transaction(book: &mut Book) -> ErrorReport {
     let loss = book.begun.as_mut().and_then(|begun| begun.loss.take());
     loss.map_or_else(
         || {

@@ -238,6 +238,9 @@ impl Session {
     fn take_message(&mut self, work: &mut Work) -> Result<bool, End> {
         let Some(held) = &mut self.held else { return Ok(false) };
         let in_copy = work.copy == Copy::In;
+        if self.book.open_entries.is_some() {
+            self.book.set_behind_reset(work, &mut held.lease);
+        }
         let pending = work.up.pending();
         let here = pending.len();
         let head = match frame::peek(pending, self.max_message) {
@@ -342,7 +345,8 @@ impl Session {
             Request::Single { total } | Request::Pipeline { total, .. } if total > 0 => total,
             _ => return Ok(false),
         };
-        if held.target.role != TargetRole::Primary || tied || work.retry != Retry::No {
+        let settled = self.book.gate.is_open() && Rc::ptr_eq(&held.lease.applied, &self.book.wanted);
+        if held.target.role != TargetRole::Primary || tied || work.retry != Retry::No || !settled {
             return Ok(false);
         }
         work.planned.clear();
@@ -408,7 +412,7 @@ impl Session {
         self.book.pinned_to = None;
         self.book.for_good = None;
         self.book.watch = None;
-        self.book.open_entries = None;
+        self.book.roll_back();
         self.book.gate = Gate::Open;
         if let Broken::Fatal(report) = &broken
             && report.code == SqlState::PROTOCOL_VIOLATION

@@ -301,7 +301,8 @@ impl Book {
         let named = (str::from_utf8(status.name), str::from_utf8(status.value));
         match named {
             (Ok(name), Ok(value)) if Parameters::concerns_sessions(name) => {
-                if self.gate.is_open() {
+                let own = matches!(work.expects.front(), Some(Expect::OwnQuery));
+                if self.gate.is_open() && !(own && self.told.get(name) == Some(value)) {
                     self.note_parameter(core, server, name, value);
                     pass_message(work, total);
                 } else {

@@ -113,6 +113,7 @@ fn open_book(
         proven: Rc::clone(&group.proven),
         mode: shared.pool.mode,
         routing,
+        routing_before: None,
         routing_at_startup: routing,
         startup: Rc::clone(&wanted),
         wanted,

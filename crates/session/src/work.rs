@@ -101,6 +101,8 @@ impl Left {
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) ready: u32,
+    /// Whether it was sent into an open transaction.
+    pub(crate) in_transaction: bool,
     pub(crate) facts: Arc<Facts>,
 }
 
