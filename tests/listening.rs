@@ -29,7 +29,18 @@ async fn listeners_hear_what_they_would_hear_directly() {
         cases.run(&format!("session mode: {name}"), ground.same(&session, &talk)).await;
     }
     drop(session);
+    let statement = ground.world.pgweir(ground.world.setup().pool_mode("statement")).await;
+    let talk = each(&[
+        "listen a",
+        "notify a, '1'",
+        "listen b; unlisten a; notify a; notify b",
+        "unlisten *",
+        "notify b",
+    ]);
+    cases.run("statement mode", ground.same(&statement, &talk)).await;
+    drop(statement);
     cases.run("idle clients hear at once", idle(&ground)).await;
+    cases.run("others are known by their pids", known(&ground)).await;
     cases.run("a connection that others use hears nothing", others(&ground)).await;
     cases.run("each notification once, in one order for all", order(&ground)).await;
     cases.run("a session hears its own before it may go on", own_first(&ground)).await;
@@ -39,7 +50,39 @@ async fn listeners_hear_what_they_would_hear_directly() {
     cases.run("a lost listening connection ends its sessions", lost(&ground)).await;
     cases.run("unless they are to be kept", kept(&ground)).await;
     cases.run("who doesn't read is sent away", slow(&ground)).await;
+    cases.run("the console and a reload", seen(&ground)).await;
     cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_follow_the_primary() {
+    let world = World::start_with(Cluster::builder().replicas(1));
+    world.cluster.wait_all_caught_up().unwrap();
+    let quick = || world.setup().set("health.interval", "200ms").set("health.timeout", "1s");
+    let closes = world.pgweir(quick()).await;
+    let keeps = world.pgweir(quick().set("pool.listen_on_loss", "keep")).await;
+    let mut closed = of(&closes).connect().await.unwrap();
+    let mut kept = of(&keeps).connect().await.unwrap();
+    for client in [&mut closed, &mut kept] {
+        client.rows("listen a").await.unwrap();
+    }
+    world.cluster.kill(0).unwrap();
+    world.cluster.promote(1).unwrap();
+    assert_eq!(first_error(&closed.read_until_closed().await.unwrap()).unwrap().code, "57P01");
+    for pgweir in [&closes, &keeps] {
+        let mut client = of(pgweir).connect().await.unwrap();
+        soon("a LISTEN on the new primary", async || client.rows("listen a").await.is_ok()).await;
+        assert_eq!(payloads(&client.query("notify a, 'own'").await.unwrap()), ["own"]);
+    }
+    // What is heard once it listens again isn't known beforehand.
+    let mut teller = of(&keeps).connect().await.unwrap();
+    soon("the kept one hears", async || {
+        teller.rows("notify a, 'new'").await.unwrap();
+        let (frames, closed) = kept.read_while_available(Duration::from_millis(50)).await;
+        assert!(!closed, "{frames:?}");
+        payloads(&frames).contains(&"new".to_owned())
+    })
+    .await;
 }
 
 const SCHEMA: &str = "
@@ -251,6 +294,20 @@ fn conversations() -> Vec<(&'static str, Vec<Turn>)> {
         (
             "UNLISTEN and LISTEN again",
             each(&["listen a", "begin; unlisten *; listen a; notify a; commit", "notify a"]),
+        ),
+        (
+            "pg_listening_channels",
+            each(&[
+                "select pg_listening_channels()",
+                "listen b",
+                "listen a",
+                "listen c; unlisten b",
+                "select * from pg_listening_channels()",
+                "select count(*) from pg_listening_channels(); notify a",
+                "notify c",
+                "unlisten *",
+                "select pg_listening_channels()",
+            ]),
         ),
         ("DISCARD ALL", each(&["listen a", "discard all", "notify a", "listen a", "notify a"])),
         (
@@ -610,4 +667,56 @@ async fn slow(ground: &Ground) {
     assert!(frames.len() < 4000);
     let error = first_error(&frames);
     assert!(error.is_none_or(|error| error.code == "53400"), "{:?}", frames.last());
+}
+
+/// A sender on a connection that nobody else has had.
+async fn known(ground: &Ground) {
+    let mut listener = ground.listener(&["who"]).await;
+    let mut sender = ground.pgweir.client("other", "app").connect().await.unwrap();
+    for sql in ["notify who", "begin; notify who; commit", "do $$ begin notify who; end $$"] {
+        sender.rows(sql).await.unwrap();
+        let heard = hear(&mut listener, 1).await.remove(0);
+        assert_eq!(heard.body[..4], sender.backend_key().unwrap().0.to_be_bytes(), "{sql}");
+    }
+    // A process that works for nobody here is known by its own.
+    let mut direct = ground.world.direct().await;
+    let pid: u32 = direct.value("select pg_backend_pid()").await.parse().unwrap();
+    direct.rows("notify who").await;
+    assert_eq!(hear(&mut listener, 1).await[0].body[..4], pid.to_be_bytes());
+}
+
+async fn seen(ground: &Ground) {
+    let setup = ground.world.setup();
+    let mut pgweir = ground.world.pgweir(setup.clone()).await;
+    let mut console = pgweir.client(testkit::ADMIN, "pgweir").connect().await.unwrap();
+    assert_eq!(console.rows("SHOW LISTENERS").await.unwrap().len(), 0);
+    let mut clients = crowd(&pgweir, "app", 2).await;
+    clients[0].rows("listen a; listen b").await.unwrap();
+    clients[1].rows("listen b").await.unwrap();
+    let mut shown = console.rows("SHOW LISTENERS").await.unwrap().remove(0);
+    let pid = shown.remove(4).unwrap();
+    assert_eq!(shown.into_iter().flatten().collect::<Vec<_>>(), ["pg", "app", "UTF8", "pg-1", "2", "2"]);
+    let mut direct = ground.world.direct().await;
+    let sql = format!("select application_name from pg_stat_activity where pid = {pid}");
+    assert_eq!(direct.value(&sql).await, "pgweir-listen");
+    // A reload that leaves the cluster as it is is not noticed.
+    let done = "configuration reloaded";
+    pgweir.rewrite(&setup.clone().pool_size(3).to_yaml()).unwrap();
+    pgweir.reload();
+    soon(done, async || pgweir.log().matches(done).count() == 1).await;
+    direct.rows("notify b, 'still'").await;
+    for client in &mut clients {
+        assert_eq!(payloads(&hear(client, 1).await), ["still"]);
+        assert_eq!(
+            payloads(&client.query("notify a; notify b, 'own'").await.unwrap()).last().unwrap(),
+            "own"
+        );
+    }
+    hear(&mut clients[0], 2).await;
+    // One that replaces the cluster is a loss.
+    pgweir.rewrite(&setup.set("clusters.pg.server_connections", "39").to_yaml()).unwrap();
+    pgweir.reload();
+    for client in &mut clients {
+        assert_eq!(first_error(&client.read_until_closed().await.unwrap()).unwrap().code, "57P01");
+    }
 }

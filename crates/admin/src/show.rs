@@ -5,6 +5,7 @@
 //! has nothing true to say in is left out of the counters and NULL elsewhere.
 
 pub(crate) mod configured;
+pub(crate) mod listeners;
 pub(crate) mod nodes;
 pub(crate) mod pools;
 pub(crate) mod process;

@@ -38,6 +38,8 @@ pub struct Listeners {
     next: AtomicU64,
     /// Notifications handed to sessions, ever.
     delivered: AtomicU64,
+    /// Whose server processes are known.
+    pub(crate) senders: Arc<Senders>,
     /// Where the connections live: the runtime that made the cluster.
     runtime: Option<Handle>,
 }
@@ -59,8 +61,6 @@ pub struct HubState {
     pub database: Arc<str>,
     /// `client_encoding`.
     pub encoding: Box<str>,
-    /// Whose server processes are known.
-    pub senders: Arc<Senders>,
     /// Channels that somebody listens to.
     pub channels: AtomicUsize,
     /// Sessions that listen.
@@ -97,7 +97,8 @@ pub type Done = oneshot::Receiver<Result<(), Lost>>;
 impl Listeners {
     pub(crate) fn new() -> Self {
         let runtime = Handle::try_current().ok();
-        Self { hubs: Mutex::default(), next: AtomicU64::new(1), delivered: AtomicU64::new(0), runtime }
+        let (next, delivered) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { hubs: Mutex::default(), next, delivered, senders: Arc::default(), runtime }
     }
 
     /// Notifications handed to sessions, ever.
@@ -153,11 +154,6 @@ impl Subscription {
         &self.subscriber.mailbox
     }
 
-    /// Whose server processes are known there.
-    pub fn senders(&self) -> &Arc<Senders> {
-        &self.hub.state.senders
-    }
-
     /// Whether it is a place at this cluster's connection for this database and encoding.
     pub fn is_at(&self, cluster: &Cluster, login: &Login, encoding: &str) -> bool {
         let state = &self.hub.state;
@@ -201,4 +197,23 @@ impl Subscriber {
     fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
+}
+
+/// The SQL that has a connection listen to these.
+pub fn to_listen<'a>(channels: impl IntoIterator<Item = &'a Channel>) -> Vec<u8> {
+    let mut sql = Vec::new();
+    channels.into_iter().for_each(|channel| command(&mut sql, b"LISTEN ", channel));
+    sql
+}
+
+fn command(sql: &mut Vec<u8>, verb: &[u8], channel: &[u8]) {
+    sql.extend_from_slice(verb);
+    sql.push(b'"');
+    for byte in channel {
+        if *byte == b'"' {
+            sql.push(b'"');
+        }
+        sql.push(*byte);
+    }
+    sql.extend_from_slice(b"\";");
 }

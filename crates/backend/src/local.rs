@@ -18,6 +18,7 @@ use crate::connect::{ConnectError, connect};
 use crate::core::CorePools;
 use crate::lease::Lease;
 use crate::link::Link;
+use crate::listen::Sender;
 use crate::sequences::SequenceOwner;
 use crate::server::{Handle, Idle, Server};
 use crate::settings::{Parameters, Settings};
@@ -365,6 +366,7 @@ impl LocalPool {
         let Some(core) = self.core.upgrade() else { return Err(ConnectError::closed()) };
         let now = Instant::now();
         let lifetime = self.shared.settings.server_lifetime;
+        let node = self.shared.node.id.node;
         let server = Server {
             stream: Link::new(connected.stream, right),
             status: TransactionStatus::Idle,
@@ -373,8 +375,9 @@ impl LocalPool {
             unsynced: false,
             copy_in: false,
             doubt: false,
-            notified: true,
+            notified: false,
             spent: false,
+            sender: self.shared.cluster.listeners.senders.enter(node, connected.pid),
             sequences: SequenceOwner::default(),
             applied: core.intern_settings(Settings::default()),
             parameters: core.intern_parameters(Parameters::reported(connected.parameters)),
@@ -510,6 +513,8 @@ struct Loan {
     parameters: Parameters,
     prepared: PreparedSet,
     unnamed: Option<u64>,
+    notified: bool,
+    sender: Sender,
     pid: u32,
     key: Box<[u8]>,
     address: Option<SocketAddr>,
@@ -521,8 +526,19 @@ struct Loan {
 
 impl Loan {
     fn pack(server: Server) -> Option<Self> {
-        let Server { stream, applied, parameters, prepared, unnamed, handle, expires, sequences, .. } =
-            server;
+        let Server {
+            stream,
+            applied,
+            parameters,
+            prepared,
+            unnamed,
+            notified,
+            sender,
+            handle,
+            expires,
+            sequences,
+            ..
+        } = server;
         let (stream, right) = stream.take_apart()?;
         Some(Self {
             stream: stream.detach().ok()?,
@@ -530,6 +546,8 @@ impl Loan {
             parameters: Parameters::clone(&parameters),
             prepared,
             unnamed,
+            notified,
+            sender,
             pid: handle.pid,
             key: handle.key.clone(),
             address: handle.address,
@@ -541,7 +559,8 @@ impl Loan {
     }
 
     fn unpack(self, core: &CorePools) -> Option<Server> {
-        let Self { prepared, unnamed, pid, key, address, opened, expires, right, .. } = self;
+        let Self { prepared, unnamed, notified, sender, pid, key, address, opened, expires, right, .. } =
+            self;
         let pool = Arc::clone(right.pool());
         Some(Server {
             stream: Link::new(self.stream.attach().ok()?, right),
@@ -551,8 +570,9 @@ impl Loan {
             unsynced: false,
             copy_in: false,
             doubt: false,
-            notified: true,
+            notified,
             spent: false,
+            sender,
             sequences: self.sequences,
             applied: core.intern_settings(self.applied),
             parameters: core.intern_parameters(self.parameters),

@@ -11,6 +11,7 @@ use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
 
 use crate::link::Link;
+use crate::listen::Sender;
 use crate::sequences::SequenceOwner;
 use crate::settings::{Parameters, Settings};
 use crate::shared::SharedPool;
@@ -49,6 +50,8 @@ pub struct Server {
     pub unnamed: Option<u64>,
     /// What others may know of it.
     pub handle: Rc<Handle>,
+    /// Who receivers of its notifications know it as.
+    pub sender: Sender,
     /// When it is to be closed (`server_lifetime` with jitter).
     pub expires: Option<Instant>,
     /// When it was last handed back.

@@ -139,7 +139,7 @@ impl Book {
             return; // of what the session has sent itself nothing is too long
         }
         doubt_deallocated(server, &facts);
-        self.note_sent(work, &facts, *at.in_transaction);
+        self.note_sent(work, server, &facts, *at.in_transaction);
         follow_transaction(&facts, at.in_transaction);
         server.unnamed = None; // a simple Query drops the unnamed statement
         work.expects.push(Expect::Query);
@@ -269,7 +269,7 @@ impl Book {
             self.show_names(at, work, server, lists)?;
             if !unnamed {
                 // It has its own name there now.
-                self.note_sent(work, &text.facts, *at.in_transaction);
+                self.note_sent(work, server, &text.facts, *at.in_transaction);
                 work.expects.push(Expect::Bind);
                 pass(work, head);
                 return Ok(());
@@ -282,7 +282,7 @@ impl Book {
         self.watch_code(at, &text.facts, &text.statement.sql);
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
-        self.note_sent(work, &text.facts, *at.in_transaction);
+        self.note_sent(work, server, &text.facts, *at.in_transaction);
         follow_transaction(&text.facts, at.in_transaction);
         if unnamed {
             need_unnamed(work, server, text)?;
@@ -444,8 +444,9 @@ impl Book {
         if self.mode == config::PoolMode::Session {
             return Ok(());
         }
-        if Self::pins(facts).any(|reason| reason == PinReason::Listen) && !self.note_listen(server) {
-            let other = Self::pins(facts).find(|reason| *reason != PinReason::Listen).or(hidden);
+        let mut reasons = Self::pins(facts).chain(hidden);
+        if reasons.clone().any(|reason| reason == PinReason::Listen) && !self.note_listen(server) {
+            let other = reasons.find(|reason| *reason != PinReason::Listen);
             let Some(other) = other else { return Ok(()) };
             reason = other;
         }

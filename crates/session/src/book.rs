@@ -171,7 +171,13 @@ impl Book {
 
     /// Notes what a statement that is being sent may do, to the session and to the data.
     #[inline]
-    pub(crate) fn note_sent(&mut self, work: &mut Work, facts: &Arc<Facts>, in_transaction: bool) {
+    pub(crate) fn note_sent(
+        &mut self,
+        work: &mut Work,
+        server: &Server,
+        facts: &Arc<Facts>,
+        in_transaction: bool,
+    ) {
         work.may_commit |= if in_transaction {
             facts
                 .statements
@@ -180,6 +186,9 @@ impl Book {
         } else {
             facts.access != Access::Read
         };
+        if work.may_commit {
+            self.sign(server);
+        }
         if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
             work.changes_catalog = true;
         }

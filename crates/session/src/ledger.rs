@@ -69,7 +69,7 @@ impl Book {
     }
 
     /// The reasons for which this text would tie the session to its connection.
-    pub(crate) fn pins(facts: &Facts) -> impl Iterator<Item = PinReason> {
+    pub(crate) fn pins(facts: &Facts) -> impl Iterator<Item = PinReason> + Clone {
         let effects = facts.statements.iter().flat_map(|s| &s.effects);
         effects.filter_map(effect_pins)
     }
@@ -245,6 +245,7 @@ impl Book {
             | Effect::RollbackAndChain
             | Effect::Show(_)
             | Effect::Listen(_)
+            | Effect::Channels
             | Effect::Currval
             | Effect::Prepare(_) => {}
         }
@@ -425,6 +426,7 @@ fn effect_pins(effect: &Effect) -> Option<PinReason> {
         | Effect::DiscardAll
         | Effect::Show(_)
         | Effect::Unlisten(_)
+        | Effect::Channels
         | Effect::Deallocate(_)
         | Effect::MayUnpin(_)
         | Effect::Currval

@@ -9,11 +9,12 @@
 mod ask;
 mod settle;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use backend::Server;
-use backend::listen::{Channel, Sender, Subscription};
+use backend::listen::{Channel, Subscription};
 use config::{NodeRole, PoolMode};
 use sql::facts::{Name, PinReason};
 use wire::backend::NotificationResponse;
@@ -22,6 +23,9 @@ use wire::{encode, frame};
 use crate::book::Book;
 use crate::reply::{commit_to_answer, drop_message, pass_message};
 use crate::work::Work;
+
+/// By then what a connection has notified is heard.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// A session listens, or is about to.
 #[derive(Debug, Default)]
@@ -36,14 +40,13 @@ pub(crate) struct Listening {
     held_ready: bool,
     /// What was committed since the last barrier may have notified.
     wrote: bool,
-    /// The server process that works for it, for who gets its notifications.
-    sender: Option<Sender>,
 }
 
 #[derive(Debug)]
 struct Place {
     subscription: Subscription,
-    channels: HashSet<Channel>,
+    /// Each with its number in the order of the LISTENs.
+    channels: HashMap<Channel, usize>,
 }
 
 impl Listening {
@@ -54,7 +57,7 @@ impl Listening {
     }
 
     fn has(&self, channel: &[u8]) -> bool {
-        self.places.iter().any(|place| place.channels.contains(channel))
+        self.places.iter().any(|place| place.channels.contains_key(channel))
     }
 }
 
@@ -75,6 +78,22 @@ impl Book {
     /// Whether this pin holds: LISTEN doesn't tie a session whose notifications come from elsewhere.
     pub(crate) fn is_pinned_by(&self, reason: PinReason) -> bool {
         reason != PinReason::Listen || !self.listening.as_ref().is_some_and(|listening| listening.asked)
+    }
+
+    /// Something is sent that may be committed, and may notify: receivers are to know by whom. What the connection
+    /// notified for somebody else may be on its way still, if that was a moment ago: it has no name then.
+    #[inline]
+    pub(crate) fn sign(&self, server: &Server) {
+        if !server.sender.is(self.pid) {
+            self.sign_anew(server);
+        }
+    }
+
+    #[cold]
+    fn sign_anew(&self, server: &Server) {
+        // One that listens has waited until all of that was heard, and is known.
+        let heard = !server.notified || server.idle_since.elapsed() > HEARD;
+        server.sender.set((heard && self.listening.is_none()).then_some(self.pid));
     }
 
     /// UNLISTEN is committed; `None`: of all channels.

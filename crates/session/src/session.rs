@@ -158,7 +158,7 @@ impl Session {
                 }
             }
             if self.book.listening.is_some() {
-                Box::pin(self.begin_as_listener()).await?;
+                Box::pin(self.begin_as_listener(work)).await?;
             }
             if !self.has_wanted()
                 && let Err(report) = Box::pin(self.want(work, request)).await?
@@ -516,6 +516,9 @@ impl Session {
     fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
         self.cell.holds.borrow_mut().take();
         self.remember_writer(&held);
+        if self.book.listening.is_some() {
+            held.lease.sender.set(None);
+        }
         let clean = held.lease.is_at_rest() && !held.lease.doubt && !held.lease.spent && unheard.is_empty();
         if clean && held.lease.handle.cancels.get() == 0 {
             held.lease.release();

@@ -184,7 +184,7 @@ impl Book {
         let prepares_first = work.expects.len() > before;
         self.watch_code(at, facts, &sql);
         self.note_writer(server, facts);
-        self.note_sent(work, facts, *at.in_transaction);
+        self.note_sent(work, server, facts, *at.in_transaction);
         follow_transaction(facts, at.in_transaction);
         server.unnamed = None;
         work.expects.push(Expect::Names(Box::new(splicing.names)));

@@ -338,6 +338,8 @@ pub enum Effect {
     Listen(Name),
     /// UNLISTEN channel, or all.
     Unlisten(Option<Name>),
+    /// It asks what the session listens to (`pg_listening_channels`).
+    Channels,
     /// SQL PREPARE of this name. No `Pin(SqlPrepare)` comes with it: whoever can't replay it elsewhere pins.
     Prepare(Name),
     /// SQL DEALLOCATE of this name, or all.

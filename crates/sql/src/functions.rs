@@ -172,6 +172,7 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
             Some(Effect::MayUnpin(PinReason::AdvisoryLock))
         }
         "currval" | "lastval" => Some(Effect::Currval),
+        "pg_listening_channels" => Some(Effect::Channels),
         "setseed" => Some(Effect::Pin(PinReason::Setseed)),
         "pg_replication_origin_session_setup" | "dblink_connect" | "dblink_connect_u" => {
             Some(Effect::Pin(PinReason::Doubt))

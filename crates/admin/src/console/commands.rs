@@ -4,7 +4,7 @@ use ::wire::{ErrorReport, SqlState};
 use config::Admin as Listed;
 
 use super::text::{Command, Token};
-use crate::show::{configured, nodes, pools, process, sockets, stats};
+use crate::show::{configured, listeners, nodes, pools, process, sockets, stats};
 use crate::snapshot::{Detail, Snapshot};
 use crate::value::{self, Column, text};
 
@@ -84,6 +84,13 @@ pub(super) const TABLE: &[Row] = &[
     show("SHOW CLIENTS", "each client", Detail::Everything, sockets::CLIENTS, sockets::clients),
     show("SHOW SERVERS", "each server connection", Detail::Everything, sockets::SERVERS, sockets::servers),
     show("SHOW NODES", "servers, their roles and health", Detail::Counters, nodes::NODES, nodes::nodes),
+    show(
+        "SHOW LISTENERS",
+        "connections that listen for sessions",
+        Detail::Counters,
+        listeners::LISTENERS,
+        listeners::listeners,
+    ),
     show("SHOW STATS", "counters and averages by database", Detail::Counters, stats::STATS, stats::stats),
     show("SHOW STATS_TOTALS", "counters by database", Detail::Counters, stats::PART, stats::stats_totals),
     show(

@@ -1,5 +1,7 @@
 //! The families: what is measured, in seconds and bytes, and by which labels.
 
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backend::StatsSum;
@@ -16,6 +18,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(pools(snapshot));
     families.extend(counters(snapshot));
     families.extend(nodes(snapshot));
+    families.extend(listeners(snapshot));
     families.extend(cores(snapshot));
     families
 }
@@ -147,6 +150,32 @@ fn nodes(snapshot: &Snapshot) -> Vec<Family> {
         gauge("node_role", "Always 1; the role is a label", roles),
         gauge("node_budget", "Server connections that all pools together may have", budgets),
         gauge("node_open", "Server connections open or being opened over all pools", open),
+    ]
+}
+
+fn listeners(snapshot: &Snapshot) -> Vec<Family> {
+    let (mut up, mut channels, mut sessions, mut delivered) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for cluster in snapshot.directory.clusters() {
+        for hub in cluster.listeners.hubs() {
+            let labels = vec![
+                ("cluster", hub.cluster.clone()),
+                ("database", hub.database.to_string()),
+                ("encoding", hub.encoding.to_string()),
+            ];
+            let connected = hub.at.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            up.push((labels.clone(), flag(connected)));
+            channels.push((labels.clone(), count(hub.channels.load(Ordering::Relaxed))));
+            sessions.push((labels, count(hub.sessions.load(Ordering::Relaxed))));
+        }
+        let labels = vec![("cluster", cluster.config.name.clone())];
+        delivered.push((labels, number(cluster.listeners.delivered())));
+    }
+    vec![
+        gauge("listening_up", "1 if the connection that listens for sessions is open", up),
+        gauge("listening_channels", "Channels that sessions listen to", channels),
+        gauge("listening_sessions", "Sessions that listen", sessions),
+        counter("notifications", "Notifications handed to sessions that listen", delivered),
     ]
 }
 

@@ -180,7 +180,7 @@ impl Task {
             self.tell_counts();
             tokio::select! {
                 read = connection.turn() => {
-                    let heard = read.and_then(|()| self.hear(&mut connection));
+                    let heard = read.and_then(|()| self.hear(node, &mut connection));
                     if let Err(error) = heard {
                         return Ended::Lost(error.to_string());
                     }
@@ -256,12 +256,13 @@ impl Task {
         connection.ask(sql)
     }
 
-    fn hear(&mut self, connection: &mut Connection) -> std::io::Result<()> {
-        let Self { table, sent, state, cluster, .. } = self;
+    fn hear(&mut self, node: &Node, connection: &mut Connection) -> std::io::Result<()> {
+        let Self { table, sent, cluster, .. } = self;
+        let known_as = |process| cluster.listeners.senders.known_as(node.id.node, process);
         let mut unasked = false;
         let mut delivered = 0;
         connection.hear(|said| match said {
-            Said::Notification(notification) => delivered += deliver(table, state, &notification),
+            Said::Notification(notification) => delivered += deliver(table, &known_as, &notification),
             Said::Error(report) => match sent.front_mut() {
                 Some(batch) => batch.error = Some(report),
                 None => unasked = true,
@@ -319,13 +320,13 @@ impl Batch {
 }
 
 /// Hands a notification to all who listen; says to how many.
-fn deliver(table: &Table, state: &HubState, said: &NotificationResponse<'_>) -> usize {
+fn deliver(table: &Table, known_as: &dyn Fn(u32) -> u32, said: &NotificationResponse<'_>) -> usize {
     let listeners = table.listeners(said.channel);
     if listeners.is_empty() {
         return 0;
     }
     let mut letter = Vec::with_capacity(said.channel.len() + said.payload.len() + 11);
-    let pid = state.senders.known_as(said.pid);
+    let pid = known_as(said.pid);
     if encode::notification_response(&mut letter, pid, said.channel, said.payload).is_err() {
         return 0;
     }

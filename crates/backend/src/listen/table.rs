@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Channel, Closed, Subscriber};
+use super::{Channel, Closed, Subscriber, command};
 
 /// Who listens to what.
 #[derive(Debug, Default)]
@@ -123,18 +123,6 @@ impl Table {
             self.remove(who.id);
         }
     }
-}
-
-fn command(sql: &mut Vec<u8>, verb: &[u8], channel: &[u8]) {
-    sql.extend_from_slice(verb);
-    sql.push(b'"');
-    for byte in channel {
-        if *byte == b'"' {
-            sql.push(b'"');
-        }
-        sql.push(*byte);
-    }
-    sql.extend_from_slice(b"\";");
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! The end of a listening session's transaction, and what its client is told of notifications.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use backend::listen::{Channel, Closed, Done, Lost, Subscription};
+use backend::listen::{Channel, Closed, Done, Lost, Subscription, to_listen};
 use backend::{Lease, SharedPool};
 use config::OnLoss;
-use sql::facts::Name;
+use sql::facts::{Effect, Name, PinReason};
 use wire::backend::TransactionStatus;
 use wire::{ErrorReport, SqlState, encode};
 
 use super::{Listening, Place, ask};
 use crate::cell::Signal;
 use crate::session::{End, Session};
-use crate::work::Work;
+use crate::work::{Planned, Work};
 
 /// Bytes of notifications that are put before the client at once.
 const AT_ONCE: usize = 256 << 10;
@@ -24,8 +24,9 @@ const MAX_CHANNELS: usize = 10_000;
 
 impl Session {
     /// A listening session is about to use its connection: what that has notified for others before is heard first,
-    /// so that from here on what it notifies is this session's own.
-    pub(crate) async fn begin_as_listener(&mut self) -> Result<(), End> {
+    /// so that from here on what it notifies is this session's own. If it is about to be asked what it listens to, it
+    /// listens itself for that long.
+    pub(crate) async fn begin_as_listener(&mut self, work: &Work) -> Result<(), End> {
         let (Some(listening), Some(held)) = (&self.book.listening, &mut self.held) else { return Ok(()) };
         let encoding = self.book.told.get("client_encoding").unwrap_or("UTF8");
         let Some(at) = listening.place_at(&held.lease.handle.pool, encoding) else { return Ok(()) };
@@ -35,9 +36,15 @@ impl Session {
             // If the connection is lost, the mailbox says so.
             let _ = self.wait_for(heard).await?;
         }
-        let (Some(listening), Some(held)) = (&mut self.book.listening, &self.held) else { return Ok(()) };
-        let senders = listening.places[at].subscription.senders();
-        listening.sender = Some(senders.enter(held.lease.handle.pid, self.book.pid));
+        let (Some(listening), Some(held)) = (&mut self.book.listening, &mut self.held) else { return Ok(()) };
+        held.lease.sender.set(Some(self.book.pid));
+        if asks_for_channels(work) {
+            listening.asked = true;
+            let sql = to_listen(listening.places[at].in_order());
+            if crate::reclaim::execute(&mut held.lease, &sql).await.is_err() {
+                held.lease.torn = true;
+            }
+        }
         Ok(())
     }
 
@@ -55,7 +62,6 @@ impl Session {
             Ok(())
         };
         listening.asked = false;
-        listening.sender = None;
         if !listening.places.is_empty() {
             self.book.listening = Some(listening);
         }
@@ -70,6 +76,9 @@ impl Session {
         let pool = std::sync::Arc::clone(&held.lease.handle.pool);
         let encoding = self.book.told.get("client_encoding").unwrap_or("UTF8").to_owned();
         let asked = if listening.asked { take_channels(&mut held.lease, work).await? } else { Vec::new() };
+        if listening.asked && self.book.pin == Some(PinReason::Listen) {
+            self.book.ask(); // it needn't be tied by that any more
+        }
         let left = std::mem::take(&mut listening.left);
         let at = listening.place_at(&pool, &encoding);
         if let (Some(at), false) = (at, left.is_empty()) {
@@ -86,7 +95,7 @@ impl Session {
             if place.channels.len() + new.len() > MAX_CHANNELS {
                 return Err(too_many());
             }
-            place.channels.extend(new.iter().cloned());
+            place.channels.extend(new.iter().cloned().zip(place.next_number()..));
             let listens = place.subscription.listen(new);
             self.wait_for(listens).await?.map_err(|why| lost(&why))?;
         } else if let (Some(at), true) = (at, wrote) {
@@ -102,7 +111,7 @@ impl Session {
         }
         if !left.is_empty() {
             for place in &listening.places {
-                place.subscription.mailbox().keep_only(|channel| place.channels.contains(channel));
+                place.subscription.mailbox().keep_only(|channel| place.channels.contains_key(channel));
             }
         }
         listening.places.retain(|place| !place.channels.is_empty());
@@ -156,13 +165,13 @@ impl Listening {
     }
 
     fn has_at(&self, at: Option<usize>, channel: &[u8]) -> bool {
-        at.is_some_and(|at| self.places[at].channels.contains(channel))
+        at.is_some_and(|at| self.places[at].channels.contains_key(channel))
     }
 
     fn place_for(&mut self, at: Option<usize>, pool: &SharedPool, encoding: &str, keep: bool) -> &mut Place {
         let at = at.unwrap_or_else(|| {
             let subscription = Subscription::new(&pool.cluster, &pool.login, encoding, keep);
-            self.places.push(Place { subscription, channels: HashSet::new() });
+            self.places.push(Place { subscription, channels: HashMap::new() });
             self.places.len() - 1
         });
         &mut self.places[at]
@@ -185,9 +194,29 @@ impl Place {
     fn take_out(&mut self, left: &[Option<Name>], again: &[Channel]) -> Vec<Channel> {
         let named = |channel: &Channel| left.iter().flatten().any(|name| *name.as_bytes() == **channel);
         let all = left.contains(&None);
-        let gone = |channel: &Channel| (all || named(channel)) && !again.contains(channel);
-        self.channels.extract_if(gone).collect()
+        let gone = |channel: &Channel, _: &mut usize| (all || named(channel)) && !again.contains(channel);
+        self.channels.extract_if(gone).map(|(channel, _)| channel).collect()
     }
+
+    fn next_number(&self) -> usize {
+        self.channels.values().max().map_or(0, |last| last + 1)
+    }
+
+    /// The channels in the order in which they were listened to.
+    fn in_order(&self) -> Vec<&Channel> {
+        let mut channels: Vec<_> = self.channels.iter().collect();
+        channels.sort_by_key(|(_, number)| **number);
+        channels.into_iter().map(|(channel, _)| channel).collect()
+    }
+}
+
+/// Whether a request calls `pg_listening_channels`.
+fn asks_for_channels(work: &Work) -> bool {
+    let facts = work.planned.iter().map(|planned| match planned {
+        Planned::Query(facts) | Planned::Names(facts) => facts,
+        Planned::Parse { text, .. } => &text.facts,
+    });
+    facts.flat_map(|facts| &facts.statements).flat_map(|s| &s.effects).any(|e| *e == Effect::Channels)
 }
 
 /// What the connection listens to; it doesn't any more then.
