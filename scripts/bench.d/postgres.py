@@ -30,13 +30,14 @@ def version():
 
 
 class Node:
-    """One server: a data folder, a port, a process."""
+    """One server: a data folder, an address of this machine, a process."""
 
     user = USER
 
-    def __init__(self, folder, name):
+    def __init__(self, folder, name, host="127.0.0.1", port=None):
         self.name = name
-        self.port = machine.free_port()
+        self.host = host
+        self.port = port or machine.free_port()
         self.data = folder / name
         self.log = folder / f"{name}.log"
         self.process = None
@@ -50,10 +51,11 @@ class Node:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [binaries() / "postgres", "-D", self.data, "-p", str(self.port)],
+                [binaries() / "postgres", "-D", self.data, "-p", str(self.port),
+                 "-c", f"listen_addresses={self.host}"],
                 cwd="/", stdout=log, stderr=log, **machine.server_user())
         try:
-            wire.wait_until_it_answers(self.process, self.port, self.user, "postgres")
+            wire.wait_until_it_answers(self.process, self.port, self.user, "postgres", host=self.host)
         except RuntimeError as error:
             raise RuntimeError(f"{self.name} did not start: {error}\n{self.log.read_text()[-2000:]}") from error
 
@@ -65,7 +67,7 @@ class Node:
     def ask(self, sql, database="postgres"):
         """The single value that `sql` gives, as text."""
         done = subprocess.run(
-            ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", database, "-c", sql],
+            ["psql", "-XAtq", "-h", self.host, "-p", str(self.port), "-U", self.user, "-d", database, "-c", sql],
             check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
@@ -75,7 +77,9 @@ class Cluster:
 
     def __init__(self, folder, replicas, scale, max_connections):
         self.primary = Node(folder, "primary")
-        self.replicas = [Node(folder, f"replica{i + 1}") for i in range(replicas)]
+        # PgBouncer takes several hosts for a database, but only one port.
+        port = machine.free_port()
+        self.replicas = [Node(folder, f"replica{i + 1}", f"127.0.0.{i + 2}", port) for i in range(replicas)]
         self.scale = scale
         self.max_connections = max_connections
 
@@ -96,7 +100,7 @@ class Cluster:
         primary.run("initdb", "-D", primary.data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         with open(primary.data / "postgresql.auto.conf", "a") as settings:
             settings.write(
-                "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+                "unix_socket_directories = ''\n"
                 f"max_connections = {self.max_connections}\nshared_buffers = '256MB'\n"
                 "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
                 "autovacuum = off\nmax_wal_size = '4GB'\nlogging_collector = off\n"

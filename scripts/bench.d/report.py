@@ -12,8 +12,9 @@ their smallest and largest. CPU is the proxy's own time, user and system, divide
 included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
 
 Server connections are what a pooler is to save, so each proxy has as many: PgBouncer all of them to the primary, pgweir half
-of them to each of two replicas. "Wide" is pgweir with as many as PgBouncer to each replica, twice as many in all: more
-Postgres processes share the same cores then.
+of them to each of two replicas. That isn't the same to Postgres: two servers on one machine have two buffer caches and more
+processes than one has, so PgBouncer is measured over the two replicas too, as one sets it up by hand for what only reads.
+"Wide" is pgweir with as many connections as PgBouncer to each replica, twice as many in all.
 """
 
 

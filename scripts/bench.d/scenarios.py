@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import load
 import machine
@@ -36,6 +36,7 @@ def make_targets(plan, folder, cluster, protocol, clients):
     made = {
         "direct": lambda: targets.Direct(cluster),
         "pgbouncer": lambda: targets.PgBouncer(folder, cluster, mode, pool),
+        "pgbouncer-replicas": lambda: targets.PgBouncer(folder, cluster, mode, pool, to_replicas=True),
         "haproxy": lambda: targets.HaProxy(folder, cluster),
         "pgweir": lambda: targets.Pgweir(folder, cluster, -(-plan.pool // len(cluster.replicas)), plan.pgweir),
         "pgweir-wide": lambda: targets.Pgweir(folder, cluster, plan.pool, plan.pgweir, "pgweir, wide"),
@@ -96,9 +97,10 @@ def idle(plan, folder, cluster):
     """Resident memory before and with so many idle clients; each round against a fresh process."""
     results = {}
     for turn in range(plan.rounds):
-        for target in make_targets(plan, folder, cluster, "simple", plan.idle):
-            if target.name in ("direct", "HAProxy", "pgweir, wide"):
-                continue  # no pool: a server connection for each idle client; or nothing new
+        once = replace(plan, only=plan.only - {"pgbouncer-replicas", "pgweir-wide"})
+        for target in make_targets(once, folder, cluster, "simple", plan.idle):
+            if target.name in ("direct", "HAProxy"):
+                continue  # no pool: a server connection for each idle client
             key = next((known for known in results if known.name == target.name), target)
             if isinstance(results.setdefault(key, []), str):
                 continue

@@ -66,19 +66,25 @@ class Proxy:
 
 
 class PgBouncer(Proxy):
-    """In transaction mode, or in session mode with a pool as large as the number of clients."""
+    """In transaction mode, or in session mode with a pool as large as the number of clients.
 
-    def __init__(self, folder, cluster, mode, pool):
+    `to_replicas`: not to the primary but to the replicas in turn, as one sets it up by hand for what only reads.
+    """
+
+    def __init__(self, folder, cluster, mode, pool, to_replicas=False):
         super().__init__(folder)
         self.name = "PgBouncer" if mode == "transaction" else "PgBouncer, session mode"
-        self.note = f"{mode} mode, pool of {pool} to the primary"
-        self.mode, self.pool, self.cluster = mode, pool, cluster
+        self.nodes = cluster.replicas if to_replicas else [cluster.primary]
+        where = f"{len(self.nodes)} replicas" if to_replicas else "the primary"
+        self.note = f"{mode} mode, pool of {pool} to {where}"
+        self.mode, self.pool = mode, pool
 
     def command(self):
-        users = self.write(f"pgbouncer-{self.mode}.txt", f'"{USER}" ""\n')
-        ini = self.write(f"pgbouncer-{self.mode}.ini", f"""\
+        hosts = ",".join(node.host for node in self.nodes)
+        users = self.write(f"pgbouncer-{self.port}.txt", f'"{USER}" ""\n')
+        ini = self.write(f"pgbouncer-{self.port}.ini", f"""\
 [databases]
-{DATABASE} = host=127.0.0.1 port={self.cluster.primary.port} dbname={DATABASE}
+{DATABASE} = host={hosts} port={self.nodes[0].port} dbname={DATABASE}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}
@@ -135,9 +141,9 @@ class Pgweir(Proxy):
         self.cluster, self.pool, self.binary = cluster, pool, binary
 
     def command(self):
-        nodes = "".join(f"      {node.name}: {{host: 127.0.0.1, port: {node.port}}}\n"
+        nodes = "".join(f"      {node.name}: {{host: {node.host}, port: {node.port}}}\n"
                         for node in [self.cluster.primary, *self.cluster.replicas])
-        config = self.write("pgweir.yaml", f"""\
+        config = self.write(f"pgweir-{self.port}.yaml", f"""\
 listen:
   tcp: ["127.0.0.1:{self.port}"]
   unix_dir: null

@@ -33,9 +33,9 @@ async def until_ready(reader):
             return rows
 
 
-async def connect(port, user, database):
+async def connect(port, user, database, host="127.0.0.1"):
     """A logged-in connection, and that it can run a query: (reader, writer)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(startup_packet(user, database))
         await until_ready(reader)
@@ -53,11 +53,11 @@ async def query(reader, writer, sql):
     return await until_ready(reader)
 
 
-def wait_until_it_answers(process, port, user, database, seconds=30):
-    """Until `process`, which listens on `port`, answers a query; raises what the last attempt met."""
+def wait_until_it_answers(process, port, user, database, seconds=30, host="127.0.0.1"):
+    """Until `process`, which listens there, answers a query; raises what the last attempt met."""
 
     async def attempt():
-        _, writer = await asyncio.wait_for(connect(port, user, database), 5)
+        _, writer = await asyncio.wait_for(connect(port, user, database, host), 5)
         writer.close()
 
     deadline = time.monotonic() + seconds
