@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pgweir_tests::Cases;
+use pgweir_tests::program::peak_memory;
 use pgweir_tests::world::{World, crowd, soon};
 use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, tags};
 
@@ -84,6 +85,75 @@ async fn listeners_follow_the_primary() {
     })
     .await;
 }
+
+/// 1,000 sessions on 100 channels, ten on each, and 50,000 notifications: each that should gets each one once, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_listen() {
+    const CHANNELS: usize = 100;
+    const CLIENTS: usize = 1_000;
+    const EACH: usize = 500;
+    let world = World::start();
+    let setup = world.setup().pool_size(4).set("auth.method", "trust");
+    let pgweir = world.pgweir(setup).await;
+    let mut joining = Vec::new();
+    for part in 0..20 {
+        let options = of(&pgweir);
+        joining.push(tokio::spawn(async move {
+            let mut clients = Vec::new();
+            for number in 0..CLIENTS / 20 {
+                let channel = (part * CLIENTS / 20 + number) % CHANNELS;
+                let mut client = options.clone().connect().await.unwrap();
+                client.rows(&format!("listen c{channel}")).await.unwrap();
+                clients.push((channel, client));
+            }
+            clients
+        }));
+    }
+    let mut clients = Vec::new();
+    for part in joining {
+        clients.extend(part.await.unwrap());
+    }
+    let mut tellers = Vec::new();
+    for client in crowd(&pgweir, "app", 4).await {
+        // Each tells a quarter of the channels, so that the order in a channel is known.
+        let (quarter, mut client) = (tellers.len(), client);
+        tellers.push(tokio::spawn(async move {
+            for number in 0..EACH {
+                let first = quarter * CHANNELS / 4;
+                let all = format!("generate_series({first}, {})", first + CHANNELS / 4 - 1);
+                client.rows(&format!("select pg_notify('c' || c, '{number}') from {all} c")).await.unwrap();
+            }
+        }));
+    }
+    let mut hearing = Vec::new();
+    for (channel, client) in clients {
+        let mut client = client;
+        hearing.push(tokio::spawn(async move {
+            let channel = format!("c{channel}");
+            for number in 0..EACH {
+                let frame = client.read_frame().await.unwrap();
+                assert_eq!(said(&frame), (channel.clone(), number.to_string()));
+            }
+            client
+        }));
+    }
+    for teller in tellers {
+        teller.await.unwrap();
+    }
+    let mut clients = Vec::new();
+    for client in hearing {
+        clients.push(client.await.unwrap());
+    }
+    for client in clients.iter_mut().take(3) {
+        assert_eq!(tags(&client.read_while_available(QUIET).await.0), "");
+    }
+    let peak = peak_memory(pgweir.pid());
+    assert!(peak < MEMORY, "{} MB", peak >> 20);
+}
+
+/// pgweir starts with about 20 MB; a client has a socket, a task and a mailbox, 20 kB at most in all; and of 50,000
+/// notifications, 100 bytes each, each is kept once however many wait for it.
+const MEMORY: u64 = (20 << 20) + 1_000 * (20 << 10) + 50_000 * 100;
 
 const SCHEMA: &str = "
     create table noisy (n int);

@@ -193,6 +193,22 @@ const checks = {
     })
   },
 
+  async notifications() {
+    await connected(async (listener) => connected(async (sender) => {
+      const heard = []
+      const three = new Promise((resolve) => listener.on('notification', (message) => {
+        heard.push([message.channel, message.payload])
+        if (heard.length === 3) resolve()
+      }))
+      await listener.query('listen node')
+      await sender.query("notify node, 'first'")
+      await sender.query("begin; notify node, 'second'; commit")
+      await listener.query("notify node, 'own'")
+      await three
+      assert.deepEqual(heard, [['node', 'first'], ['node', 'second'], ['node', 'own']])
+    }))
+  },
+
   async concurrency() {
     const pool = new Pool({ ...options, max: CLIENTS })
     const one = async (number) => {

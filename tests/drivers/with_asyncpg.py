@@ -222,6 +222,25 @@ async def values(connection):
     equal(len(big), 30_000_000)
 
 
+@with_connection
+async def notifications(connection):
+    heard = asyncio.Queue()
+
+    def listener(_, pid, channel, payload):
+        heard.put_nowait((pid, channel, payload))
+
+    await connection.add_listener("asyncpg", listener)
+    await connection.execute("notify asyncpg, 'own'")
+    equal(await heard.get(), (connection.get_server_pid(), "asyncpg", "own"))
+    async with connection.transaction():
+        await connection.execute("select pg_notify('asyncpg', 'in a transaction')")
+        equal(heard.empty(), True)
+    equal((await heard.get())[2], "in a transaction")
+    await connection.remove_listener("asyncpg", listener)
+    await connection.execute("notify asyncpg, 'late'")
+    equal(heard.empty(), True)
+
+
 @check
 def concurrency():
     async def client(pool, number):

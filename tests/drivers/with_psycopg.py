@@ -306,6 +306,24 @@ def composed_sql_and_row_factories():
 
 
 @check
+def notifications():
+    with connect(autocommit=True) as listener, connect() as sender:
+        listener.execute("listen psycopg")
+        for number in range(3):
+            sender.execute("select pg_notify('psycopg', %s)", [str(number)])
+        sender.commit()
+        heard = [(n.channel, n.payload) for n in listener.notifies(timeout=10, stop_after=3)]
+        equal(heard, [("psycopg", str(number)) for number in range(3)])
+        listener.execute("notify psycopg, 'own'")
+        own = next(listener.notifies(timeout=10, stop_after=1))
+        equal((own.payload, own.pid), ("own", listener.info.backend_pid))
+        listener.execute("unlisten *")
+        sender.execute("notify psycopg, 'late'")
+        sender.commit()
+        equal(list(listener.notifies(timeout=0.1)), [])
+
+
+@check
 def concurrency():
     def client(number):
         with connect(prepare_threshold=2) as connection:

@@ -31,10 +31,13 @@ pub use senders::{Sender, Senders};
 /// A channel's name, in the encoding of those who listen.
 pub type Channel = Box<[u8]>;
 
+/// By database and client encoding. They live as long as somebody listens.
+type Hubs = HashMap<(Arc<str>, Box<str>), Weak<Hub>>;
+
 /// The listening connections of one cluster.
 #[derive(Debug)]
 pub struct Listeners {
-    hubs: Mutex<HashMap<(Arc<str>, Box<str>), Weak<Hub>>>,
+    hubs: Mutex<Hubs>,
     next: AtomicU64,
     /// Notifications handed to sessions, ever.
     delivered: AtomicU64,

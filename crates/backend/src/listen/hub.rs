@@ -246,7 +246,7 @@ impl Task {
         if !something || self.sent.len() >= MAX_SENT {
             return Ok(false);
         }
-        let sql = self.table.to_tell(self.next.listens.iter().flat_map(|listen| &listen.channels));
+        let sql = self.table.tell(self.next.listens.iter().flat_map(|listen| &listen.channels));
         self.ask(connection, &sql).map(|()| true)
     }
 

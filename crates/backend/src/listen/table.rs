@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// What the server has to be told so that it listens to these as well, and no more to what nobody wants.
-    pub(super) fn to_tell<'a>(&mut self, wanted: impl Iterator<Item = &'a Channel>) -> Vec<u8> {
+    pub(super) fn tell<'a>(&mut self, wanted: impl Iterator<Item = &'a Channel>) -> Vec<u8> {
         let mut sql = Vec::new();
         let wanted: HashSet<&Channel> = wanted.collect();
         for channel in &wanted {
@@ -106,7 +106,7 @@ impl Table {
         self.told.clear();
         self.left.clear();
         let all: Vec<Channel> = self.channels.keys().cloned().collect();
-        self.to_tell(all.iter())
+        self.tell(all.iter())
     }
 
     /// Who listens to a channel.
@@ -142,23 +142,23 @@ mod tests {
         names.iter().map(|name| name.as_bytes().into()).collect()
     }
 
-    fn tell(table: &mut Table, wanted: &[&str]) -> String {
-        String::from_utf8(table.to_tell(channels(wanted).iter())).unwrap()
+    fn told(table: &mut Table, wanted: &[&str]) -> String {
+        String::from_utf8(table.tell(channels(wanted).iter())).unwrap()
     }
 
     #[test]
     fn a_channel_is_listened_to_from_the_first_session_to_the_last() {
         let mut table = Table::default();
         let (one, two) = (subscriber(1, false), subscriber(2, false));
-        assert_eq!(tell(&mut table, &["a\"b"]), "LISTEN \"a\"\"b\";");
+        assert_eq!(told(&mut table, &["a\"b"]), "LISTEN \"a\"\"b\";");
         table.enter(&one, channels(&["a\"b"]));
-        assert_eq!(tell(&mut table, &["a\"b"]), "");
+        assert_eq!(told(&mut table, &["a\"b"]), "");
         table.enter(&two, channels(&["a\"b"]));
         table.remove(1);
-        assert_eq!(tell(&mut table, &[]), "");
+        assert_eq!(told(&mut table, &[]), "");
         assert_eq!(table.counts(), (1, 1));
         table.leave(2, &channels(&["a\"b", "never"]));
-        assert_eq!(tell(&mut table, &["c"]), "LISTEN \"c\";UNLISTEN \"a\"\"b\";");
+        assert_eq!(told(&mut table, &["c"]), "LISTEN \"c\";UNLISTEN \"a\"\"b\";");
         assert_eq!(table.counts(), (0, 0));
     }
 
@@ -166,20 +166,20 @@ mod tests {
     fn a_channel_that_is_wanted_again_is_not_left() {
         let mut table = Table::default();
         let one = subscriber(1, false);
-        tell(&mut table, &["a"]);
+        told(&mut table, &["a"]);
         table.enter(&one, channels(&["a"]));
         table.remove(1);
-        assert_eq!(tell(&mut table, &["a"]), "");
+        assert_eq!(told(&mut table, &["a"]), "");
         // Who is gone before it was told doesn't stay.
         one.gone.store(true, std::sync::atomic::Ordering::Release);
         table.enter(&one, channels(&["a"]));
-        assert_eq!(tell(&mut table, &[]), "UNLISTEN \"a\";");
+        assert_eq!(told(&mut table, &[]), "UNLISTEN \"a\";");
     }
 
     #[test]
     fn only_who_bears_it_stays_when_the_connection_is_lost() {
         let mut table = Table::default();
-        tell(&mut table, &["a", "b"]);
+        told(&mut table, &["a", "b"]);
         table.enter(&subscriber(1, false), channels(&["a"]));
         table.enter(&subscriber(2, true), channels(&["b"]));
         table.lose(false);
