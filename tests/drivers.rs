@@ -217,11 +217,13 @@ fn cluster(certificates: &Certificates) -> Cluster {
     cluster
 }
 
-/// A pool of 4, TLS required of clients and verified of servers.
+/// A pool of 4, TLS required of clients and verified of servers. No session may be tied to a connection: what these
+/// programs do by default leaves nothing on it that would need that.
 fn setup(cluster: &Cluster, certificates: &Certificates) -> Setup {
     let authority = certificates.authority();
     Setup::new(cluster)
         .pool_size(4)
+        .set("pool.pinned", "0")
         .tls(certificates, "require")
         .set("instance.workers", "2")
         .set("clusters.pg.server_connections", "8")
