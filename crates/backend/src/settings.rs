@@ -68,7 +68,12 @@ fn quoted_names(list: &str) -> Option<String> {
             }
             (name, rest) = (rest[..end].to_ascii_lowercase(), rest[end..].trim_start());
         }
-        let _ = write!(out, "{}\"{}\"", if out.is_empty() { "" } else { ", " }, name.replace('"', "\"\""));
+        let comma = if out.is_empty() { "" } else { ", " };
+        // No identifier is empty, but a text may be: it stands for no schema at all.
+        let _ = match name.as_str() {
+            "" => write!(out, "{comma}''"),
+            name => write!(out, "{comma}\"{}\"", name.replace('"', "\"\"")),
+        };
         match rest.strip_prefix(',') {
             Some(more) => rest = more.trim_start(),
             None if rest.is_empty() => return Some(out),
@@ -380,6 +385,7 @@ mod tests {
         let said = |value: &str| Settings::default().with(Setting::from_startup("search_path", value));
         let sql = |value: &str| commands(&Settings::default(), &said(value));
         assert_eq!(sql("App, public"), "SET \"search_path\" TO \"app\", \"public\"");
+        assert_eq!(sql("\"\""), "SET \"search_path\" TO ''");
         assert_eq!(sql("\"$user\",\"A \"\"b\""), "SET \"search_path\" TO \"$user\", \"A \"\"b\"");
         assert_eq!(sql("x\"; drop table t; --"), "SET \"search_path\" TO 'x\"; drop table t; --'");
         for broken in ["", ",", "a,", "a b", "\"a", "\"a\"b"] {

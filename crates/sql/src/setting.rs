@@ -23,8 +23,13 @@ pub(crate) fn set(mut rest: Cursor<'_>) -> Statement {
     if rest.is("transaction") && !followed_by_value(rest) {
         return statement;
     }
+    if let Some(effects) = characteristics(rest) {
+        statement.effects.extend(effects);
+        return statement;
+    }
     let effect = assignment(rest).unwrap_or(Effect::Pin(PinReason::Setting));
     statement.effects.push(match effect {
+        Effect::Pin(PinReason::Setseed) => effect,
         Effect::Set { name, .. } | Effect::Reset(name) if local => Effect::SetLocal(Some(name)),
         Effect::SetLocal(name) => Effect::SetLocal(name),
         _ if local => Effect::SetLocal(None),
@@ -45,6 +50,32 @@ fn followed_by_value(mut rest: Cursor<'_>) -> bool {
 /// SESSION AUTHORIZATION or SESSION CHARACTERISTICS: that SESSION says no scope.
 fn session_form(mut rest: Cursor<'_>) -> bool {
     rest.eat("session") && (rest.is("authorization") || rest.is("characteristics"))
+}
+
+/// SESSION CHARACTERISTICS AS TRANSACTION and its modes: each is a setting, and the last of its sort counts.
+fn characteristics(mut rest: Cursor<'_>) -> Option<Vec<Effect>> {
+    const MODES: [(&[&str], &str, &str); 8] = [
+        (&["isolation", "level", "serializable"], "default_transaction_isolation", "serializable"),
+        (&["isolation", "level", "repeatable", "read"], "default_transaction_isolation", "repeatable read"),
+        (&["isolation", "level", "read", "committed"], "default_transaction_isolation", "read committed"),
+        (&["isolation", "level", "read", "uncommitted"], "default_transaction_isolation", "read uncommitted"),
+        (&["read", "only"], "default_transaction_read_only", "on"),
+        (&["read", "write"], "default_transaction_read_only", "off"),
+        (&["deferrable"], "default_transaction_deferrable", "on"),
+        (&["not", "deferrable"], "default_transaction_deferrable", "off"),
+    ];
+    if !rest.eat_all(&["session", "characteristics", "as", "transaction"]) {
+        return None;
+    }
+    let mut effects = Vec::new();
+    while !rest.is_empty() {
+        let (_, name, value) = MODES.into_iter().find(|(words, _, _)| rest.eat_all(words))?;
+        effects.push(Effect::Set { name: name.into(), value: value.into(), raw: false });
+        if rest.peek().is_some_and(|token| token.kind == TokenKind::Punctuation(b',')) {
+            rest.next();
+        }
+    }
+    Some(effects)
 }
 
 /// `name TO value` and the special spellings of the SQL standard; `None` for what can't be replayed.
