@@ -203,17 +203,15 @@ impl Lane {
             let through =
                 take(&mut client, turn).await.map_err(|error| format!("{error}\n    after {said:?}"))?;
             let expected = answers.next().cloned().unwrap_or_default();
-            let excused = kind.instead.is_some_and(|code| {
-                let refused = format!("E {code} ");
-                through.iter().any(|line| line.starts_with(&refused))
-                    && !expected.iter().any(|l| l.starts_with('E'))
-            });
+            let refused =
+                kind.instead.is_some_and(|code| through.iter().any(|l| l.starts_with(&format!("E {code} "))));
+            let excused = refused && expected.last() == through.last();
             if through != expected && !excused {
                 return Err(format!("after {said:?}\n    direct:  {expected:?}\n    through: {through:?}"));
             }
             idle = through.last().is_some_and(|line| line == "Z I");
         }
-        ever_pinned |= self.count_pinned(kind.user).await? > 0;
+        ever_pinned |= idle && self.pinned_at_rest(kind).await?;
         if ever_pinned {
             *self.pinned.entry(kind.pin.unwrap_or(kind.name)).or_default() += 1;
             if kind.pin.is_none() {
@@ -232,7 +230,7 @@ impl Lane {
     /// While the session is idle others look around and hold one of the two connections, any of them. Says whether the
     /// session is pinned: then one is all that they have.
     async fn meanwhile(&mut self, kind: &Kind) -> Result<bool, String> {
-        let pinned = self.pinned_at_rest(kind.user).await?;
+        let pinned = self.pinned_at_rest(kind).await?;
         if pinned && kind.pin.is_none() {
             *self.pinned.entry(kind.name).or_default() += 1;
             return Err("pinned".to_owned());
@@ -292,13 +290,15 @@ impl Lane {
         self.count(user, "pinned").await
     }
 
-    /// Whether the session is pinned, once what it had is looked through: else the holder is the only one that has a
+    /// Whether the session is pinned, once what it did is looked through: if not, the holder is the only one that has a
     /// connection.
-    async fn pinned_at_rest(&mut self, user: User) -> Result<bool, String> {
+    async fn pinned_at_rest(&mut self, kind: &Kind) -> Result<bool, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let pinned = self.count_pinned(user).await? > 0;
-            if pinned || self.count(user, "sv_active").await? <= 1 || Instant::now() > deadline {
+            let pinned = self.count_pinned(kind.user).await? > 0;
+            let rests =
+                if pinned { kind.pin.is_some() } else { self.count(kind.user, "sv_active").await? <= 1 };
+            if rests || Instant::now() > deadline {
                 return Ok(pinned);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
