@@ -4,9 +4,12 @@ import difflib
 
 # What docs/compatibility.md explains, in a few words.
 EXPLAINED = {
+    "constraints": "currval hidden in a CHECK, after a nextval hidden in a DEFAULT",
     "guc": "expects a server process that hasn't loaded plpgsql yet",
+    "sequence": "currval when another session has used the connection since",
     "stats": "statistics are sent by the process that counted, up to a second later",
     "temp": "expects a server process that never had a temporary table",
+    "triggers": "a function in C keeps a flag in its process",
 }
 
 

@@ -77,7 +77,7 @@ class Suite:
         for path in [self.work, *self.work.rglob("*")]:
             machine.give_to_server_user(path)
 
-    def all(self, port, keep):
+    def all(self, port, keep, others):
         """Runs every file against `port` and leaves the result files in `keep`; the seconds that it took."""
         results = self.work / "results"
         shutil.rmtree(results, ignore_errors=True)
@@ -86,6 +86,7 @@ class Suite:
         begun = time.monotonic()
         with relay(port, self.protocol) as reached:
             for test in self.tests:
+                others.before(test)
                 self.one(test, reached, results)
         keep.mkdir()
         for test in self.tests:
