@@ -160,12 +160,9 @@ impl Catalog {
 
 /// Whether a statement's access depends on the catalog.
 fn depends(statement: &Statement) -> bool {
-    let own = |relation: &Relation| {
-        !relation
-            .schema
-            .as_deref()
-            .is_some_and(|schema| ["pg_catalog", "information_schema"].contains(&schema))
-            && !(relation.schema.is_none() && relation.name.starts_with("pg_"))
+    let own = |relation: &Relation| match relation.schema.as_deref() {
+        Some(schema) => schema != "pg_catalog" && schema != "information_schema",
+        None => !relation.name.starts_with("pg_"),
     };
     statement.access == Access::Unknown || statement.relations.iter().any(own)
 }
