@@ -8,7 +8,9 @@ use std::time::Duration;
 use pgweir_tests::Cases;
 use pgweir_tests::program::peak_memory;
 use pgweir_tests::world::{World, crowd, soon};
-use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, tags};
+use testkit::{
+    Client, Cluster, ConnectOptions, FaultProxy, Frame, Pgweir, Script, first_error, normalize, tags,
+};
 
 /// The application name of listening connections.
 const LISTENING: &str = "application_name = 'pgweir-listen'";
@@ -84,6 +86,20 @@ async fn listeners_follow_the_primary() {
         payloads(&frames).contains(&"new".to_owned())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_is_a_loss() {
+    let world = World::start();
+    let proxy = FaultProxy::of(world.cluster.primary()).await.unwrap();
+    let node = world.cluster.primary().name().to_owned();
+    let setup = world.setup().node(world.cluster.name(), &node, proxy.port());
+    let pgweir = world.pgweir(setup).await;
+    let mut client = of(&pgweir).connect().await.unwrap();
+    client.rows("listen a").await.unwrap();
+    proxy.blackhole(true);
+    assert_eq!(first_error(&client.read_until_closed().await.unwrap()).unwrap().code, "57P01");
+    assert!(pgweir.log().contains("has said nothing"), "{}", pgweir.log());
 }
 
 /// 1,000 sessions on 100 channels, ten on each, and 50,000 notifications: each that should gets each one once, in order.
@@ -162,6 +178,8 @@ const SCHEMA: &str = "
     create trigger tell after insert on noisy for each row execute function tell();
     create function shout(what text) returns void language plpgsql as $$
         begin execute format('notify a, %L', what); end $$;
+    create function ear(channel text) returns void language plpgsql as $$
+        begin execute format('listen %I', channel); end $$;
 ";
 
 /// One Postgres with pgweir in front, which has two connections to it.
@@ -433,6 +451,23 @@ fn conversations() -> Vec<(&'static str, Vec<Turn>)> {
                 "insert into noisy values (3)",
                 "rollback",
                 "with w as (insert into noisy values (4) returning n) select n from w",
+            ]),
+        ),
+        (
+            "LISTEN in a function",
+            each(&[
+                "select ear('hidden')",
+                "notify hidden, '1'",
+                "select ear('more')",
+                "notify more, '2'",
+                "begin; notify hidden, '3'; notify more, '4'; commit",
+                "do $$ begin execute 'listen done'; end $$",
+                "notify done, '5'",
+                "unlisten hidden",
+                "notify hidden",
+                "notify more, '6'",
+                "unlisten *",
+                "notify more",
             ]),
         ),
         (
