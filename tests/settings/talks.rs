@@ -21,7 +21,7 @@ const SEEN: &str = "select who, current_user, nullif(current_setting('app.tenant
                     current_setting('statement_timeout'), current_setting('transaction_isolation') from s1.here";
 
 pub(crate) fn all() -> Vec<(&'static str, Vec<Script>)> {
-    [plain(), transactions(), resets(), calls(), in_one_write(), extended(), alone()].concat()
+    [plain(), transactions(), resets(), spellings(), calls(), in_one_write(), extended(), alone()].concat()
 }
 
 fn plain() -> Vec<(&'static str, Vec<Script>)> {
@@ -259,6 +259,38 @@ fn transactions() -> Vec<(&'static str, Vec<Script>)> {
                 "rollback",
                 SEEN,
             ]),
+        ),
+    ]
+}
+
+/// Spellings of the SQL standard.
+fn spellings() -> Vec<(&'static str, Vec<Script>)> {
+    vec![
+        (
+            "SESSION CHARACTERISTICS",
+            queries(&[
+                "set session characteristics as transaction isolation level serializable, read only",
+                SEEN,
+                "insert into t values (1)",
+                "set session characteristics as transaction read write",
+                SEEN,
+                "insert into t values (1)",
+            ]),
+        ),
+        (
+            "a time zone by its distance",
+            queries(&[
+                "set time zone interval '-08:30' hour to minute",
+                SEEN,
+                "set time zone -7",
+                SEEN,
+                "set time zone local",
+                SEEN,
+            ]),
+        ),
+        (
+            "an update of pg_settings",
+            queries(&["update pg_settings set setting = '77' where name = 'statement_timeout'", SEEN]),
         ),
     ]
 }

@@ -189,6 +189,8 @@ fn set(setting: &Setting) -> String {
     match &*setting.name {
         "session_authorization" => sql.push_str("SET SESSION AUTHORIZATION "),
         "role" => sql.push_str("SET ROLE "),
+        // An interval, which only this spelling takes.
+        "timezone" if setting.raw => sql.push_str("SET TIME ZONE "),
         name => {
             sql.push_str("SET ");
             write_name(&mut sql, name);

@@ -83,6 +83,9 @@ fn assignment(mut rest: Cursor<'_>) -> Option<Effect> {
     if !followed_by_value(rest) {
         if rest.eat_all(&["time", "zone"]) {
             let resets = rest.is("local") || rest.is("default");
+            if rest.is("interval") {
+                return as_written("timezone", rest);
+            }
             return if resets { Some(Effect::Reset("timezone".into())) } else { value("timezone", rest) };
         }
         if rest.eat("names") {
@@ -156,7 +159,7 @@ fn value(name: &str, rest: Cursor<'_>) -> Option<Effect> {
             let sign = if bytes(rest.sql, sign) == b"-" { "-" } else { "" };
             set(format!("{sign}{digits}").into(), false)
         }
-        [first, .., last] => {
+        _ => {
             let is_list = rest.rest.iter().any(|token| token.kind == TokenKind::Punctuation(b','));
             let known = rest.rest.iter().all(|token| {
                 matches!(
@@ -171,11 +174,17 @@ fn value(name: &str, rest: Cursor<'_>) -> Option<Effect> {
             if !is_list || !known {
                 return None;
             }
-            let place = |at: u32| usize::try_from(at).ok();
-            let text = rest.sql.get(place(first.start)?..place(last.end)?)?;
-            set(std::str::from_utf8(text).ok()?.into(), true)
+            as_written(name, rest)
         }
     }
+}
+
+/// SET name to a text that only means something as it stands.
+fn as_written(name: &str, rest: Cursor<'_>) -> Option<Effect> {
+    let place = |at: u32| usize::try_from(at).ok();
+    let text = rest.sql.get(place(rest.rest.first()?.start)?..place(rest.rest.last()?.end)?)?;
+    let value = std::str::from_utf8(text).ok()?.into();
+    Some(Effect::Set { name: name.into(), value, raw: true })
 }
 
 /// What follows RESET.

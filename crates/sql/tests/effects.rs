@@ -32,7 +32,7 @@ fn each_statement_has_its_effects() {
         ("SET TIME ZONE 'Europe/Rome'", "timezone=<Europe/Rome>"),
         ("SET TIME ZONE -7", "timezone=<-7>"),
         ("SET TIME ZONE LOCAL", "reset timezone"),
-        ("SET TIME ZONE INTERVAL '1' HOUR", "pin Setting"),
+        ("SET TIME ZONE INTERVAL '1' HOUR", "timezone=raw<INTERVAL '1' HOUR>"),
         ("SET NAMES 'LATIN1'", "client_encoding=<LATIN1>"),
         ("SET NAMES", "reset client_encoding"),
         ("SET SCHEMA 'app'", "search_path=<app>"),
