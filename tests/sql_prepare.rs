@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use pgweir_tests::Cases;
 use pgweir_tests::world::{World, names};
-use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, normalize, rows};
+use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, rows, tags};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_sql_prepares_is_the_sessions_own() {
@@ -19,6 +19,10 @@ async fn what_sql_prepares_is_the_sessions_own() {
     for (name, talk) in conversations() {
         cases.run(name, ground.same(talk)).await;
     }
+    cases.run("a table that is changed behind a plan", changed_table(&ground)).await;
+    cases.run("an EXECUTE goes where what it executes may go", routed(&ground)).await;
+    cases.run("a replica that refuses what is executed", refused_by_replica(&ground)).await;
+    cases.run("too many names", too_many_names(&ground)).await;
     cases.run("nobody is pinned by that", unpinned(&ground)).await;
     cases.finish();
 }
@@ -27,6 +31,8 @@ const SCHEMA: &str = "
     create table log (n int);
     create table wide (a int, b text);
     insert into wide values (1, 'one'), (2, 'two');
+    create sequence tickets;
+    create view ticket as select nextval('tickets') as n;
     create function runs(command text) returns int language plpgsql as
         $$ declare found int; begin execute command into found; return found; end $$;
 ";
@@ -436,8 +442,23 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
                 PLANS,
                 "prepare b as select 4",
                 "execute b",
-                PLANS,
             ]),
+        ),
+        (
+            "names that are no text",
+            vec![
+                s().parse("a", "select 1", &[]).sync(),
+                s().message(b'P', b"\xff\0select 1\0\0\0").sync(),
+                s().message(b'B', b"\0\xffa\0\0\0\0\0\0\0").sync(),
+                s().message(b'D', b"S\xc3\0").sync(),
+                s().message(b'C', b"S\xc3(\0").sync(),
+                s().query("begin"),
+                s().message(b'C', b"S\xc3(\0").sync(),
+                s().query("rollback"),
+                s().message(b'Q', b"prepare \"\xff\" as select 1\0"),
+                s().message(b'Q', b"execute \xff\0"),
+                s().bind("", "a", &[]).execute("", 0).sync(),
+            ],
         ),
         (
             "names inside functions and blocks",
@@ -482,6 +503,108 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
             ],
         ),
     ]
+}
+
+/// Both connections have a plan for rows of another shape: an EXECUTE by Query, which says what its rows are, sees
+/// nothing of it; a Bind is told once, as by Postgres, and finds it prepared anew then.
+async fn changed_table(ground: &Ground) {
+    let sql = |sql: &str| ground.world.cluster.psql_as(0, "app", "app", sql).unwrap();
+    sql("create table late (n int); insert into late values (1)");
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = of(&ground.pgweir).connect().await.unwrap();
+        client.rows("prepare a as select * from late").await.unwrap();
+        client.run(&s().parse("b", "select * from late", &[]).sync()).await.unwrap();
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.rows("begin").await.unwrap();
+        assert_eq!(client.value("execute a").await.unwrap(), "1");
+        client.rows("execute b").await.unwrap();
+    }
+    for client in &mut clients {
+        client.rows("commit").await.unwrap();
+    }
+    sql("alter table late alter n type text using 'text'");
+    for client in &mut clients {
+        client.rows("begin").await.unwrap();
+    }
+    // In a transaction there is no going back.
+    let frames = clients[0].query("execute a").await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "0A000", "{frames:?}");
+    clients[0].rows("rollback").await.unwrap();
+    assert_eq!(clients[0].value("execute a").await.unwrap(), "text");
+    clients[0].rows("begin").await.unwrap();
+    assert_eq!(clients[0].value("execute a").await.unwrap(), "text");
+    // The other connection is the only one that is free.
+    clients[1].rows("rollback").await.unwrap();
+    assert_eq!(clients[1].value("execute a").await.unwrap(), "text");
+    clients[0].rows("rollback").await.unwrap();
+    clients[1].run(&s().bind("", "b", &[]).execute("", 0).sync()).await.unwrap();
+    sql("alter table late alter n type int using 3");
+    let run = s().bind("", "b", &[]).execute("", 0).sync();
+    let frames = clients[1].run(&run).await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "0A000", "{frames:?}");
+    assert_eq!(rows(&clients[1].run(&run).await.unwrap()), [[Some("3".to_owned())]]);
+    sql("drop table late");
+}
+
+async fn routed(ground: &Ground) {
+    let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
+    client.rows("prepare r(int) as select b from wide where a = $1").await.unwrap();
+    client.rows("prepare w(int) as insert into log values ($1)").await.unwrap();
+    for (sql, reason) in [
+        ("execute r(1)", "reads only"),
+        ("execute w(1)", "INSERT writes"),
+        ("execute r(1); execute w(2)", "statement 2 of 2: INSERT writes"),
+        ("explain execute w(3)", "reads only"),
+        ("create table made as execute r(2)", "CREATE writes"),
+        ("execute r(runs('select 1'))", "EXECUTE writes"),
+    ] {
+        client.rows(sql).await.unwrap();
+        let route = client.rows("show pgweir.route").await.unwrap();
+        assert_eq!(route[0][4].as_deref(), Some(reason), "{sql}");
+    }
+    assert_eq!(client.value("execute r(2)").await.unwrap(), "two");
+}
+
+/// A view that writes looks like a read.
+async fn refused_by_replica(ground: &Ground) {
+    let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
+    client.rows("prepare t as select n from ticket").await.unwrap();
+    assert_eq!(client.value("execute t").await.unwrap(), "1");
+    assert_eq!(client.value("execute t").await.unwrap(), "2");
+    client.run(&s().parse("p", "select n from ticket", &[]).sync()).await.unwrap();
+    assert_eq!(client.value("execute p").await.unwrap(), "3");
+}
+
+/// What one client may have is bounded, and the client stays.
+async fn too_many_names(ground: &Ground) {
+    let mut client = of(&ground.pgweir).connect().await.unwrap();
+    let many: String = (0..10_000).map(|n| format!("prepare n{n} as select {n};")).collect();
+    for part in many.split_inclusive(';').collect::<Vec<_>>().chunks(1000) {
+        client.rows(&part.concat()).await.unwrap();
+    }
+    for sql in ["prepare more as select 1", "prepare more as select 1; select 2"] {
+        assert_eq!(first_error(&client.query(sql).await.unwrap()).unwrap().code, "54000");
+    }
+    let frames = client.run(&s().run("prepare more as select 1", &[]).sync()).await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "54000", "{frames:?}");
+    assert_eq!(client.value("execute n9999").await.unwrap(), "9999");
+    // Portals: closed ones don't count.
+    client.rows("deallocate all").await.unwrap();
+    client.run(&s().parse("p", "select 1", &[]).sync()).await.unwrap();
+    client.rows("begin").await.unwrap();
+    let binds =
+        |from: usize, to: usize| (from..to).fold(s(), |script, n| script.bind(&format!("c{n}"), "p", &[]));
+    let frames = client.run(&binds(0, 9_999).close_portal("c7").bind("c7", "p", &[]).sync()).await.unwrap();
+    assert!(first_error(&frames).is_none());
+    let frames = client.run(&binds(9_999, 10_001).sync()).await.unwrap();
+    assert_eq!(first_error(&frames).unwrap().code, "54000");
+    assert_eq!(tags(&frames), "2EZ");
+    assert_eq!(first_error(&client.query("select 1").await.unwrap()).unwrap().code, "25P02");
+    client.rows("rollback").await.unwrap();
+    assert_eq!(client.value("select 1").await.unwrap(), "1");
 }
 
 async fn unpinned(ground: &Ground) {

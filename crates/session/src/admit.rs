@@ -17,7 +17,10 @@ use crate::expect::{Expect, StatementName};
 use crate::named_text::need_target;
 use crate::own::{self, OwnAnswer};
 use crate::pins;
-use crate::prepared::{doubt_deallocated, names_shared, need, need_unnamed, no_statement, write_parse};
+use crate::prepared::{
+    doubt_deallocated, may_open, names_shared, need, need_unnamed, no_statement, refuse_unreadable,
+    write_parse,
+};
 use crate::work::{Copy, Left, Planned, Work};
 
 /// A name that no statement on a server has: what refers to it fails.
@@ -169,6 +172,16 @@ impl Book {
         work.expects.push(Expect::Provoked(Box::new(report)));
     }
 
+    /// Makes a message fail that names a statement which the session doesn't have.
+    #[cold]
+    fn refuse_unknown(&mut self, work: &mut Work, head: Head, name: &[u8]) -> Result<(), ErrorReport> {
+        if self.is_unreadable(name) {
+            return refuse_unreadable(work, head, name);
+        }
+        self.refuse_extended(work, head, no_statement(name));
+        Ok(())
+    }
+
     fn admit_parse(
         &mut self,
         at: &Admission<'_>,
@@ -195,6 +208,9 @@ impl Book {
             server.unnamed = Some(text.statement.id);
             work.expects.push(Expect::Parse { text, name: Some(name), unnamed: true, was });
             return Ok(());
+        }
+        if self.is_unreadable(&name) {
+            return refuse_unreadable(work, head, &name);
         }
         if let Err(report) = self.may_name(&name) {
             self.refuse_extended(work, head, report);
@@ -229,6 +245,12 @@ impl Book {
         };
         let values_offset = names.values_offset;
         let unnamed = names.statement.is_empty();
+        if !names.portal.is_empty()
+            && let Err(report) = may_open(&mut work.portals, names.portal)
+        {
+            self.refuse_extended(work, head, report);
+            return Ok(());
+        }
         if !work.own_portals.is_empty() {
             let portal = names.portal;
             work.own_portals.retain(|(name, _)| **name != *portal);
@@ -239,9 +261,8 @@ impl Book {
                 pass(work, head);
                 return Ok(());
             }
-            let report = no_statement(names.statement);
-            self.refuse_extended(work, head, report);
-            return Ok(());
+            let name = StatementName::from(names.statement);
+            return self.refuse_unknown(work, head, &name);
         };
         let fails = work.failed || server.status == TransactionStatus::Failed;
         if fails && *at.in_transaction && own::is_own(&text.facts) {
@@ -332,9 +353,8 @@ impl Book {
                 work.up.approve(head.total);
                 return Ok(());
             }
-            let report = no_statement(name);
-            self.refuse_extended(work, head, report);
-            return Ok(());
+            let name = StatementName::from(name);
+            return self.refuse_unknown(work, head, &name);
         };
         let unnamed = name.is_empty();
         if own::is_own(&text.facts) {
@@ -408,6 +428,7 @@ impl Book {
         let Close { target, name } = Close::parse(body)?;
         if target == Named::Portal {
             work.own_portals.retain(|(portal, _)| **portal != *name);
+            work.portals.remove(name);
             work.expects.push(Expect::Close);
             work.up.approve(head.total);
             return Ok(());
@@ -418,6 +439,9 @@ impl Book {
             return Ok(());
         }
         let name = StatementName::from(name);
+        if self.is_unreadable(&name) {
+            return refuse_unreadable(work, head, &name);
+        }
         let was = self.name(work, &name, None);
         work.expects.push(Expect::AnswerClose { name, was, tag: None });
         drop_message(work, head);

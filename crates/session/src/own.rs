@@ -411,7 +411,10 @@ fn only_known_parses(session: &Session, work: &Work, total: usize) -> bool {
                 let Some(Planned::Parse { name, text }) = planned.next() else { return false };
                 let twice =
                     work.planned.iter().filter(|p| matches!(p, Planned::Parse { name: n, .. } if n == name));
-                let new = !name.is_empty() && !session.book.names.contains_key(name) && twice.count() == 1;
+                let new = !name.is_empty()
+                    && !session.book.is_unreadable(name)
+                    && !session.book.names.contains_key(name)
+                    && twice.count() == 1;
                 if !new || !session.book.proven.contains(text.statement.id, &session.book.wanted) {
                     return false;
                 }

@@ -8,12 +8,14 @@
 //! known, because what sets them isn't settled or isn't reported, it is a statement of the session's own, which nobody
 //! else meets on the connection.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use backend::statement::{self, Presence};
 use backend::{Parameters, PrepareText, Server, Settings};
 use sql::facts::{Effect, Facts, Kind, PinReason, Statement};
+use wire::frame::Head;
 use wire::frontend::Target as Named;
 use wire::{ErrorReport, SqlState, encode};
 
@@ -138,6 +140,11 @@ impl Book {
             return Ok(());
         }
         Err(too_many_names())
+    }
+
+    /// Whether a name is no text in the encoding that the client said it writes.
+    pub(crate) fn is_unreadable(&self, name: &[u8]) -> bool {
+        str::from_utf8(name).is_err() && self.told.get("client_encoding") == Some("UTF8")
     }
 
     /// Whether a text is DEALLOCATE of a statement that pgweir keeps for the session.
@@ -296,6 +303,28 @@ fn write_prepare(work: &mut Work, server: &mut Server, text: Rc<Text>) -> Result
 pub(crate) fn write_parse(work: &mut Work, name: &[u8], text: &Text) -> Result<(), ErrorReport> {
     let types: Vec<u32> = text.statement.type_oids().collect();
     encode::parse(work.up.inject(), name, &text.statement.sql, &types).map_err(ErrorReport::from)
+}
+
+/// Notes a named portal. An error if the client has as many as it may in one transaction.
+#[cold]
+pub(crate) fn may_open(portals: &mut HashSet<Box<[u8]>>, name: &[u8]) -> Result<(), ErrorReport> {
+    if portals.len() >= MAX_NAMES && !portals.contains(name) {
+        let message = format!("a client may have at most {MAX_NAMES} portals in a transaction");
+        let report = ErrorReport::error(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
+        return Err(report.with_hint("Close portals that are not needed any more."));
+    }
+    portals.insert(name.into());
+    Ok(())
+}
+
+/// Has the server say what is wrong with a name that isn't in the client's encoding: it reads that first, whatever the
+/// message is about.
+#[cold]
+pub(crate) fn refuse_unreadable(work: &mut Work, head: Head, name: &[u8]) -> Result<(), ErrorReport> {
+    crate::admit::drop_message(work, head);
+    encode::close(work.up.inject(), Named::Statement, name)?;
+    work.expects.push(Expect::Close);
+    Ok(())
 }
 
 /// A client has as many statements as it may.

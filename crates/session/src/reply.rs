@@ -284,6 +284,7 @@ impl Book {
             work.may_commit = false;
             if status == TransactionStatus::Idle {
                 work.own_portals.clear();
+                work.portals.clear();
             }
         }
         Ok(true)
@@ -343,13 +344,16 @@ impl Book {
             if concerns_shared(&fields) {
                 server.prepared.doubt_all();
             }
+            let stale = is_stale(&fields);
+            if stale {
+                server.prepared.doubt_all();
+            }
             self.native &= self.is_tied() || matches!(work.expects.front(), Some(Expect::OwnQuery));
             if !self.written.is_empty() && self.missed_by_function(&fields) {
                 self.runs_names = true;
-                if work.retry == Retry::Possible {
-                    work.retry = Retry::Wanted { learn: false };
-                    work.down.drop_unsent();
-                }
+                want_again(work);
+            } else if stale && work.names.is_some() {
+                want_again(work);
             } else if work.retry == Retry::Possible
                 && let Some(learn) = may_run_elsewhere(&fields)
             {
@@ -541,6 +545,21 @@ fn end_copy(work: &mut Work, server: &mut Server) {
 fn concerns_shared(fields: &ErrorFields<'_>) -> bool {
     let of_names = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PREPARED_STATEMENT];
     fields.sqlstate().is_some_and(|code| of_names.contains(&code)) && fields.message().contains("\"pgweir_")
+}
+
+/// A statement was prepared before something changed that its rows depend on. (The message has a language, the name of
+/// the routine hasn't.)
+fn is_stale(fields: &ErrorFields<'_>) -> bool {
+    fields.sqlstate() == Some(SqlState::FEATURE_NOT_SUPPORTED)
+        && fields.get(b'R') == Some(b"RevalidateCachedQuery")
+}
+
+/// The request is run again, if it can be.
+fn want_again(work: &mut Work) {
+    if work.retry == Retry::Possible {
+        work.retry = Retry::Wanted { learn: false };
+        work.down.drop_unsent();
+    }
 }
 
 /// A replica refused what looked like a read (true: it always will), or had to cancel it to go on replaying (false).

@@ -439,14 +439,15 @@ impl Session {
         // Who asked for a replica gets a replica's answer.
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
-        let hidden = !self.book.written.is_empty() && self.may_miss_names(work, request);
-        if whole && !tied && ((split && reads) || hidden) {
+        let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
+        if whole && !tied && ((split && reads) || (names && self.may_miss_names(work, request))) {
             work.retry = Retry::Possible;
             work.up.hold();
         }
     }
 
-    /// Whether a Query may fail because a function in it looks for what SQL has prepared: it can be run again then.
+    /// Whether a Query may fail for what becomes of names here: a function in it looks for what SQL has prepared, or what
+    /// it executes was prepared before a table was changed. It can be run again then: it says what its rows are.
     #[cold]
     fn may_miss_names(&self, work: &Work, request: Request) -> bool {
         let alone = matches!(request, Request::Single { .. })
@@ -454,6 +455,7 @@ impl Session {
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
         match work.planned.front() {
             Some(Planned::Query(facts)) => alone && self.book.may_look_again(facts),
+            Some(Planned::Names(facts)) => alone && facts.statements.len() == 1,
             _ => false,
         }
     }

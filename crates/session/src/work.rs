@@ -1,6 +1,6 @@
 //! What a session needs while it is busy: buffers and the queue of answers. Lent by its core, given back when idle.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub(crate) struct Work {
     pub(crate) planned: VecDeque<Planned>,
     /// Portals of statements that pgweir answers itself.
     pub(crate) own_portals: Vec<(Box<[u8]>, Rc<Text>)>,
+    /// Named portals of the open transaction.
+    pub(crate) portals: HashSet<Box<[u8]>>,
     /// A read on a replica that can still be run again on the primary.
     pub(crate) retry: Retry,
     /// While it can: what the names that it has changed stood for, in order.
@@ -168,6 +170,7 @@ impl Work {
             changes_catalog: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
+            portals: HashSet::new(),
             retry: Retry::No,
             renamed: Vec::new(),
         })
@@ -216,6 +219,9 @@ impl Work {
         self.changes_catalog = false;
         self.planned.clear();
         self.own_portals.clear();
+        if self.portals.capacity() > 0 {
+            self.portals = HashSet::new();
+        }
         self.retry = Retry::No;
         self.renamed.clear();
     }
