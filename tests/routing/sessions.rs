@@ -18,7 +18,6 @@ pub(crate) async fn tied_to_the_primary(world: &World) -> Outcome {
             "5",
             "DISCARD ALL",
         ),
-        ("PREPARE", "PREPARE p AS SELECT 6", "EXECUTE p", "6", "DEALLOCATE ALL"),
         (
             "PREPARE of a write",
             "PREPARE w AS INSERT INTO log (what) VALUES ($1) RETURNING what",

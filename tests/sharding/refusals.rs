@@ -106,7 +106,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("COPY customers TO STDOUT", "COPY of \"customers\""),
     ("DO $$ BEGIN DELETE FROM customers; END $$", "DO block"),
     ("CALL anything()", "DO block or procedure"),
-    ("PREPARE p AS SELECT 1 FROM customers WHERE region = $1", "PREPARE"),
+    ("PREPARE p AS SELECT 1 FROM customers WHERE region = $1; EXECUTE p('DE')", "PREPARE"),
     ("this is no SQL", "not understood"),
     ("VACUUM customers", "every shard"),
     ("LOCK TABLE customers", ""),

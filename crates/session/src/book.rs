@@ -207,6 +207,7 @@ impl Book {
         // DISCARD ALL unloads no library.
         self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
         self.for_good = self.pin;
+        self.native = false;
         if self.pin.is_none() {
             self.pinned_to = None;
         }

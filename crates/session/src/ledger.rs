@@ -219,6 +219,7 @@ impl Book {
             Effect::Deallocate(Some(name)) if self.is_native() => {
                 self.names.remove(name.as_bytes());
                 self.written.remove(name.as_bytes());
+                self.may_unpin(PinReason::SqlPrepare);
             }
             Effect::Deallocate(None) => {
                 self.names.clear();

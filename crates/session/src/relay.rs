@@ -411,6 +411,7 @@ impl Session {
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
         self.book.pinned_to = None;
         self.book.for_good = None;
+        self.book.native = false;
         self.book.watch = None;
         self.book.roll_back();
         self.book.gate = Gate::Open;

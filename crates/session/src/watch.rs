@@ -182,8 +182,11 @@ impl Book {
         };
         let was = self.pin;
         let foreign = found.prepared.iter().any(|name| !has_name(name));
-        let prepared = foreign.then_some(PinReason::SqlPrepare);
+        // Who asked how often they are planned keeps them as long as there are any.
+        let kept = self.native && was == Some(PinReason::SqlPrepare) && !found.prepared.is_empty();
+        let prepared = (foreign || kept).then_some(PinReason::SqlPrepare);
         self.pin = found.pins.first().copied().or(prepared).or(self.for_good);
+        self.native &= self.pin.is_some();
         let unnamed = watch.unnamed && !settings && self.pin.is_none();
         // Settings of names that weren't known may be there, or statements that were shown under the session's own
         // names: nobody else gets them.
