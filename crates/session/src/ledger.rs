@@ -152,10 +152,6 @@ impl Book {
             self.for_good.get_or_insert(reason);
             server.spent = true;
         }
-        if reason == PinReason::SqlPrepare {
-            // It looks at what a server counts for its statements, and may again.
-            self.for_good.get_or_insert(reason);
-        }
         server.doubt = true;
         self.ask();
     }
