@@ -26,6 +26,55 @@ async fn sessions_keep_what_ties_them_until_it_is_gone() {
     cases.run("a session that was tied by code beyond the bound ends", hidden_beyond_bound(&world)).await;
     cases.run("prepared statements too", extended(&world)).await;
     cases.run("a client that leaves at once leaves nothing", leaves_at_once(&world)).await;
+    cases.run("the console and the metrics say who is pinned and why", shown(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_tied_to_a_replica() {
+    let cluster = testkit::Cluster::builder().replicas(1).databases(["app"]).users([("app", "app-secret")]);
+    let cluster = cluster.start().unwrap();
+    let stable = "create table w (n int); create function peek() returns int stable language plpgsql as
+        'begin perform pg_advisory_lock(81); return 1; end'";
+    cluster.psql_as(0, "app", "app", stable).unwrap();
+    cluster.wait_all_caught_up().unwrap();
+    let setup = Setup::new(&cluster).pool_size(4).set("pool.pinned", "4").set("instance.workers", "1");
+    let pgweir = Pgweir::start(&setup).await.unwrap();
+    let write = "insert into w values (1)";
+    let mut cases = Cases::new();
+    for pinning in [
+        "select pg_advisory_lock(71)",
+        "/* pgweir: role=replica */ select pg_advisory_lock(72)",
+        "/* pgweir: role=replica */ select setseed(0.1)",
+        "declare c cursor with hold for select 1",
+        "begin read only; select pg_advisory_lock(73); commit",
+    ] {
+        cases
+            .run(pinning, async {
+                let mut a = client(&pgweir).await;
+                run(&mut a, &["select 1", pinning, write, "select 1", write]).await;
+                assert_eq!(value(&mut a, "select pg_is_in_recovery()").await, "f");
+            })
+            .await;
+    }
+    cases
+        .run("within a transaction that is on a replica already", async {
+            let mut a = client(&pgweir).await;
+            run(&mut a, &["begin read only", "select count(*) from w"]).await;
+            assert_eq!(value(&mut a, "select pg_is_in_recovery()").await, "t");
+            let error = refusal(&mut a, "select pg_advisory_lock(74)").await;
+            assert!(error.code == "25006" && error.hint.is_some() && error.detail.is_some(), "{error:?}");
+            run(&mut a, &["rollback", "select pg_advisory_lock(74)", write]).await;
+        })
+        .await;
+    cases
+        .run("by code that says of itself that it changes nothing", async {
+            let mut a = client(&pgweir).await;
+            run(&mut a, &["select peek()", write, "select 1", "select peek()", write]).await;
+            assert_eq!(value(&mut a, "select pg_is_in_recovery()").await, "f");
+            run(&mut a, &["select pg_advisory_unlock_all()", write]).await;
+        })
+        .await;
     cases.finish();
 }
 
@@ -432,4 +481,42 @@ async fn leaves_at_once(world: &World) {
         assert_eq!(value(&mut b, "select to_regclass('scratch') is null").await, "t");
         assert_ne!(value(&mut b, "show work_mem").await, "7MB");
     }
+}
+
+/// The value of a sample in a scrape.
+async fn sample(port: u16, name: &str) -> Option<f64> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.map(|value| value.parse().unwrap())
+}
+
+async fn shown(world: &World) {
+    let port = testkit::free_port().unwrap();
+    let setup = pair(world).set("listen.http", &format!("\"127.0.0.1:{port}\""));
+    let pgweir = world.pgweir(setup).await;
+    let mut a = client(&pgweir).await;
+    run(&mut a, &["select pg_advisory_lock(91)", "select 1", "select 2", "select pg_advisory_lock(91)"])
+        .await;
+    run(&mut a, &["select 'a secret', scratch() from plain where 'another' = 'x'"]).await;
+    let mut console = pgweir.console().await.unwrap();
+    let frames = console.query("show clients").await.unwrap();
+    let at = pgweir_tests::world::names(&frames).iter().position(|name| name == "pinned").unwrap();
+    let reasons: Vec<_> = rows(&frames).into_iter().filter_map(|row| row[at].clone()).collect();
+    assert_eq!(reasons, ["advisory_lock"]);
+    let gauge = "pgweir_pinned{database=\"app\",user=\"app\",reason=\"advisory_lock\"}";
+    assert_eq!(sample(port, gauge).await, Some(1.0));
+    assert_eq!(sample(port, "pgweir_pins_total{reason=\"advisory_lock\"}").await, Some(1.0));
+    assert_eq!(sample(port, "pgweir_pins_total{reason=\"load\"}").await, Some(0.0));
+    assert!(sample(port, "pgweir_pinned_transactions_total{reason=\"advisory_lock\"}").await >= Some(4.0));
+    run(&mut a, &["select pg_advisory_unlock_all()"]).await;
+    until_pinned(&pgweir, 0).await;
+    assert!(sample(port, gauge).await.is_none_or(|now| now == 0.0));
+    // Told once, and without literals.
+    let log = pgweir.log();
+    assert_eq!(log.matches("select pg_advisory_lock(?)").count(), 1, "{log}");
+    assert!(!log.contains("91") || !log.contains("lock(91"), "{log}");
 }

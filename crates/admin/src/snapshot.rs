@@ -42,6 +42,10 @@ pub struct Snapshot {
     pub pools: Vec<PoolState>,
     /// Clients by database and user.
     pub clients: BTreeMap<(Arc<str>, Arc<str>), ClientCounts>,
+    /// Pinned sessions by database, user and the name of the reason.
+    pub pinned: BTreeMap<(Arc<str>, Arc<str>, &'static str), usize>,
+    /// How often sessions were pinned, and how many transactions of pinned sessions ended, by the name of the reason.
+    pub pins: BTreeMap<&'static str, (u64, u64)>,
     /// Counters by name; those of pools that are gone too, so that they never fall.
     pub counters: BTreeMap<PoolName, StatsSum>,
     /// Each client; of [`Detail::Everything`] only.
@@ -128,6 +132,8 @@ pub struct ClientState {
     pub core: Option<usize>,
     /// Pool and backend's process id of the server connection that it holds.
     pub holds: Option<(Arc<SharedPool>, u32)>,
+    /// Why it is pinned to that.
+    pub pinned: Option<&'static str>,
 }
 
 /// One server connection.
@@ -208,6 +214,8 @@ impl Snapshot {
             cores: Vec::new(),
             pools: Vec::new(),
             clients: BTreeMap::new(),
+            pinned: BTreeMap::new(),
+            pins: BTreeMap::new(),
             counters: BTreeMap::new(),
             each_client: Vec::new(),
             each_server: Vec::new(),
@@ -237,6 +245,13 @@ impl Snapshot {
             }
             for (key, counts) in part.clients {
                 self.clients.entry(key).or_default().add(counts);
+            }
+            for (key, count) in part.pinned {
+                *self.pinned.entry(key).or_default() += count;
+            }
+            for (reason, (began, transactions)) in part.pins {
+                let sum = self.pins.entry(reason).or_default();
+                *sum = (sum.0 + began, sum.1 + transactions);
             }
             self.each_client.extend(part.each_client);
             self.each_server.extend(part.each_server);

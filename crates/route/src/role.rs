@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::RoleSetting;
-use sql::facts::{Access, Begin, Effect, Facts, HintRole, Kind, Statement};
+use sql::facts::{Access, Begin, Effect, Facts, HintRole, Kind, PinReason, Statement};
 
 use crate::catalog::{Catalog, Objected, Objection};
 use crate::decision::{SessionRouting, TargetRole};
@@ -25,6 +25,11 @@ pub(crate) fn role_of(session: &SessionRouting, facts: &Arc<Facts>, catalog: &Ar
     match facts.hint.role {
         Some(HintRole::Primary) => {
             return told(TargetRole::Primary, RoleReason::Hint(HintRole::Primary));
+        }
+        // What ties its session to a connection would tie its writes to a replica.
+        Some(HintRole::Replica) if ties(facts) => {
+            let (role, reason) = split(session.begin, facts, catalog);
+            return told(role, reason);
         }
         Some(HintRole::Replica) => {
             return told(TargetRole::Replica, RoleReason::Hint(HintRole::Replica));
@@ -105,6 +110,12 @@ fn objected(facts: &Arc<Facts>, catalog: &Arc<Catalog>) -> RoleReason {
     }
 }
 
+/// Whether a text surely leaves something in its session that stays on the server connection.
+fn ties(facts: &Facts) -> bool {
+    let ties = |effect: &Effect| matches!(effect, Effect::Pin(reason) if !matches!(reason, PinReason::Doubt | PinReason::Setting));
+    facts.statements.iter().flat_map(|statement| &statement.effects).any(ties)
+}
+
 /// A standby runs READ ONLY transactions, but none that are SERIALIZABLE.
 fn replica_may_begin(begin: Begin) -> Result<(), RoleReason> {
     match begin {
@@ -167,7 +178,7 @@ mod tests {
     use super::*;
     use crate::decision::{RoleSource, ShardIndex, Target};
     use crate::testing::{explained, facts, read, select, unsharded, writes};
-    use sql::facts::{Because, Hint, PinReason};
+    use sql::facts::{Because, Hint};
 
     fn begin(read_only: Option<bool>, serializable: bool) -> Statement {
         Statement::command(Kind::Begin(Begin { read_only, serializable }), "BEGIN")

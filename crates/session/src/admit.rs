@@ -477,6 +477,9 @@ impl Book {
         if reason == PinReason::Setting {
             self.watch_settings(at.core, sql);
         }
+        if self.would_tie_to_replica(server) {
+            return Err(pins::not_on_a_replica(reason));
+        }
         if self.pinned_to.is_some() {
             return Ok(());
         }

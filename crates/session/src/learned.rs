@@ -50,6 +50,11 @@ impl Learned {
         shapes.insert((Arc::as_ptr(facts).addr(), version), Arc::clone(facts));
     }
 
+    /// These facts leave something in their session, which has to be on the primary then, whatever the catalogs say.
+    pub(crate) fn learn_tie(&self, facts: &Arc<Facts>) {
+        self.learn(facts, ANY);
+    }
+
     /// Whether a replica refused these facts.
     #[inline]
     pub(crate) fn knows(&self, facts: &Arc<Facts>, version: u64) -> bool {

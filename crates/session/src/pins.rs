@@ -3,7 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
+use backend::Server;
+use config::{NodeRole, RoleSetting};
 use sql::facts::PinReason;
+use wire::{ErrorReport, SqlState};
+
+use crate::book::Book;
 
 /// Outlines of texts that were told, per core; after that many nothing more is.
 const TOLD: usize = 1_000;
@@ -41,6 +46,24 @@ pub(crate) fn in_words(reason: PinReason) -> &'static str {
     }
 }
 
+/// What the client is told whose transaction is on a replica, where nothing can be kept for a session that writes too.
+pub(crate) fn not_on_a_replica(reason: PinReason) -> ErrorReport {
+    let message = "a session can't be tied to a replica, where its READ ONLY transaction is";
+    ErrorReport::error(SqlState::READ_ONLY_SQL_TRANSACTION, message)
+        .with_detail(format!("This statement leaves {} in the session ({reason:?}).", in_words(reason)))
+        .with_hint("Run it outside of the transaction, or SET pgweir.role = primary before that.")
+}
+
+impl Book {
+    /// Whether what ties the session now would keep its writes on a replica, which nobody has asked for.
+    pub(crate) fn would_tie_to_replica(&self, server: &Server) -> bool {
+        let pool = &server.handle.pool;
+        let view = pool.cluster.view();
+        let role = view.nodes().get(usize::from(pool.node.id.node.0)).and_then(|node| node.role);
+        role == Some(NodeRole::Replica) && self.routing.role != RoleSetting::Replica
+    }
+}
+
 /// Whether nothing that a session could do ends it, but its own end: the server connection is closed then.
 pub(crate) fn is_for_good(reason: PinReason) -> bool {
     matches!(reason, PinReason::Setseed | PinReason::Load)
@@ -50,6 +73,7 @@ pub(crate) fn is_for_good(reason: PinReason) -> bool {
 #[derive(Debug, Default)]
 pub struct Pins {
     counts: [Cell<u64>; REASONS.len()],
+    transactions: [Cell<u64>; REASONS.len()],
     told: RefCell<HashSet<Box<str>>>,
 }
 
@@ -59,11 +83,17 @@ impl Pins {
         REASONS.iter().zip(&self.counts).map(|((_, name), count)| (*name, count.get()))
     }
 
+    /// How many transactions of pinned sessions have ended, by the name of the reason.
+    pub fn transactions(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.iter().zip(&self.transactions).map(|((_, name), count)| (*name, count.get()))
+    }
+
     pub(crate) fn count(&self, reason: PinReason) {
-        let found = REASONS.iter().zip(&self.counts).find(|((known, _), _)| *known == reason);
-        if let Some((_, count)) = found {
-            count.set(count.get() + 1);
-        }
+        add_one(&self.counts, reason);
+    }
+
+    pub(crate) fn count_transaction(&self, reason: PinReason) {
+        add_one(&self.transactions, reason);
     }
 
     /// A text pins its session: told once for each that differs by more than its literals. `seen`: by what it says;
@@ -76,5 +106,12 @@ impl Pins {
             tracing::info!(%database, %user, reason = name(reason), how, statement = %outline,
                 "a statement ties its session to its server connection");
         }
+    }
+}
+
+fn add_one(counts: &[Cell<u64>], reason: PinReason) {
+    let found = REASONS.iter().zip(counts).find(|((known, _), _)| *known == reason);
+    if let Some((_, count)) = found {
+        count.set(count.get() + 1);
     }
 }

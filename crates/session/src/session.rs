@@ -487,6 +487,9 @@ impl Session {
         let Some(held) = &self.held else { return };
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         if tied && held.lease.is_at_rest() {
+            if let Some(reason) = self.book.pin {
+                self.core.pins.count_transaction(reason);
+            }
             return;
         }
         if self.book.pin.is_none() {

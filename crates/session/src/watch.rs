@@ -299,6 +299,11 @@ impl Session {
         let was = self.book.pin;
         let calls = watch.texts.iter().flat_map(|w| &w.facts.statements).any(|s| s.kind == Kind::Procedure);
         watch.unnamed |= answer.makes_names && calls;
+        if !answer.found.pins.is_empty() && self.book.would_tie_to_replica(server) {
+            // It stays in doubt: what is there goes, and the next time it is made on the primary.
+            watch.texts.iter().for_each(|watched| self.core.learned.learn_tie(&watched.facts));
+            return Ok(());
+        }
         self.book.settle_watch(&self.core, server, &watch, &answer.found, &answer.changed);
         if !Rc::ptr_eq(&server.parameters, &self.book.told) {
             server.parameters = self.core.pools.intern_parameters(server.parameters.as_ref().clone());

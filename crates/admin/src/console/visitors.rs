@@ -47,6 +47,7 @@ impl Visit {
             application: arrival.startup.get("application_name").unwrap_or_default().to_owned(),
             core: None,
             holds: None,
+            pinned: None,
         };
         admin.visitors.lock().insert(pid, state);
         Self { admin: Arc::clone(admin), pid }

@@ -16,6 +16,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Family> {
     let mut families = process(snapshot);
     families.extend(clients(snapshot));
     families.extend(pools(snapshot));
+    families.extend(pins(snapshot));
     families.extend(counters(snapshot));
     families.extend(nodes(snapshot));
     families.extend(listeners(snapshot));
@@ -105,6 +106,24 @@ fn pools(snapshot: &Snapshot) -> Vec<Family> {
             of(|pool| seconds(pool.longest_wait)),
         ),
         gauge("pool_cancels", "Cancel requests under way to servers", of(|pool| count(pool.cancels))),
+    ]
+}
+
+fn pins(snapshot: &Snapshot) -> Vec<Family> {
+    let now = snapshot.pinned.iter().map(|((database, user, reason), sessions)| {
+        let labels = vec![("database", database.to_string()), ("user", user.to_string())];
+        (with(&labels, "reason", reason), count(*sessions))
+    });
+    let of = |value: fn(&(u64, u64)) -> u64| {
+        let sample = |(reason, counts): (&&'static str, &(u64, u64))| {
+            (vec![("reason", (*reason).to_owned())], number(value(counts)))
+        };
+        snapshot.pins.iter().map(sample).collect()
+    };
+    vec![
+        gauge("pinned", "Sessions that are pinned to a connection, by what pins them", now.collect()),
+        counter("pins", "How often a session was pinned", of(|counts| counts.0)),
+        counter("pinned_transactions", "Transactions of pinned sessions", of(|counts| counts.1)),
     ]
 }
 

@@ -23,7 +23,7 @@ macro_rules! socket {
 }
 
 pub(crate) const CLIENTS: &[Column] =
-    socket![text("doing"), int8("transaction_us"), text("node"), int4("core")];
+    socket![text("doing"), int8("transaction_us"), text("node"), int4("core"), text("pinned")];
 
 pub(crate) const SERVERS: &[Column] = socket![text("cluster"), text("node"), int4("core")];
 
@@ -70,6 +70,7 @@ fn client_row(snapshot: &Snapshot, client: &ClientState) -> Row {
         in_transaction.map(|time| u64::try_from(time).unwrap_or(u64::MAX)).into(),
         client.holds.as_ref().map(|(pool, _)| pool.node.name.clone()).into(),
         client.core.into(),
+        client.pinned.into(),
     ]
 }
 
@@ -161,6 +162,7 @@ mod tests {
             application: "sidekiq".to_owned(),
             core: Some(1),
             holds: Some((Arc::clone(&shared), 99)),
+            pinned: Some("advisory_lock"),
         };
         let waiting =
             ClientState { pid: 3, doing: Doing::Waiting, holds: None, core: None, ..client.clone() };
@@ -186,6 +188,7 @@ mod tests {
             ("3", "waiting", "1", "500000")
         );
         assert_eq!((first("link"), first("core"), first("node")), ("", "NULL", "NULL"));
+        assert_eq!((first("pinned"), second("pinned")), ("advisory_lock", "advisory_lock"));
         assert_eq!((second("addr"), second("port"), second("state")), ("10.1.2.3", "4567", "active"));
         assert_eq!((second("doing"), second("transaction_us")), ("idle in transaction", "1500000"));
         assert_eq!((second("tls"), second("node")), ("TLSv1.3/TLS_AES_256_GCM_SHA384", "us-1"));

@@ -18,6 +18,8 @@ pub(super) struct Part {
     pub(super) pools: Vec<(PoolState, StatsSum)>,
     pub(super) past: Vec<(PoolName, StatsSum)>,
     pub(super) clients: HashMap<(Arc<str>, Arc<str>), ClientCounts>,
+    pub(super) pinned: HashMap<(Arc<str>, Arc<str>, &'static str), usize>,
+    pub(super) pins: Vec<(&'static str, (u64, u64))>,
     pub(super) each_client: Vec<ClientState>,
     pub(super) each_server: Vec<ServerState>,
 }
@@ -35,6 +37,8 @@ pub(super) fn read(core: &Rc<Core>, detail: Detail) -> Part {
         pools,
         past: core.pools.past_stats(),
         clients: HashMap::new(),
+        pinned: HashMap::new(),
+        pins: pins(core),
         each_client: Vec::new(),
         each_server: Vec::new(),
     };
@@ -51,6 +55,11 @@ pub(super) fn read(core: &Rc<Core>, detail: Detail) -> Part {
         }
     }
     part
+}
+
+fn pins(core: &Core) -> Vec<(&'static str, (u64, u64))> {
+    let both = core.pins.counts().zip(core.pins.transactions());
+    both.map(|((reason, began), (_, transactions))| (reason, (began, transactions))).collect()
 }
 
 fn pool_state(pool: &LocalPool, now: Instant) -> PoolState {
@@ -72,6 +81,10 @@ fn count_clients(part: &mut Part, cells: &[Rc<ClientCell>], now: Instant) {
     for cell in cells {
         let key = (Arc::clone(&cell.database), Arc::clone(&cell.user));
         let counts = part.clients.entry(key).or_default();
+        if let Some(reason) = cell.pinned.get() {
+            let key = (Arc::clone(&cell.database), Arc::clone(&cell.user), reason);
+            *part.pinned.entry(key).or_default() += 1;
+        }
         let (doing, since) = cell.doing();
         match doing {
             Doing::Idle => counts.idle += 1,
@@ -108,6 +121,7 @@ fn client_state(cell: &ClientCell, core: usize) -> ClientState {
         application: cell.application.borrow().to_string(),
         core: Some(core),
         holds: cell.holds.borrow().as_ref().map(|handle| (Arc::clone(&handle.pool), handle.pid)),
+        pinned: cell.pinned.get(),
     }
 }
 
