@@ -13,6 +13,8 @@ mod kind;
 mod kinds;
 #[path = "state/not_yet.rs"]
 mod not_yet;
+#[path = "state/random.rs"]
+mod random;
 #[path = "state/situation.rs"]
 mod situation;
 
@@ -20,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
+use dice::Dice;
 use ground::{Ground, Lane};
 use kind::Kind;
 use kinds::kinds;
@@ -30,6 +33,9 @@ use situation::SITUATIONS;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Conversations that are held at the same time.
 const LANES: usize = 3;
+
+/// Conversations by chance.
+const TALKS: u64 = 150;
 
 /// What came of some cases.
 #[derive(Default)]
@@ -63,6 +69,31 @@ async fn every_kind_of_state_in_every_situation() {
     }
     ground.assert_no_panic();
     all.judge();
+}
+
+/// Conversations by chance, from a fixed seed. `STATE_SEED` and `STATE_TALKS` in the environment choose others, and more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_by_chance() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let (seed, talks) = (number("STATE_SEED").unwrap_or(1), number("STATE_TALKS").unwrap_or(TALKS));
+    let ground = Ground::prepare(&[], 0, LANES).await;
+    let mut tasks = Vec::new();
+    for (first, mut lane) in ground.lanes(SEED).await.into_iter().enumerate() {
+        tasks.push(tokio::spawn(async move {
+            let mut failed = Vec::new();
+            for talk in (seed..seed + talks).skip(first).step_by(LANES) {
+                let wrong = lane.compare(&random::kind(), &random::talk(&mut Dice::new(talk, 0))).await.err();
+                failed.extend(wrong.map(|what| format!("STATE_SEED={talk} STATE_TALKS=1: {what}")));
+            }
+            failed
+        }));
+    }
+    let mut failed = Vec::new();
+    for task in tasks {
+        failed.extend(task.await.unwrap());
+    }
+    ground.assert_no_panic();
+    assert!(failed.is_empty(), "{} of {talks} differ:\n- {}", failed.len(), failed.join("\n- "));
 }
 
 /// Every so manieth kind of state, in a lane.

@@ -4,7 +4,9 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64, lane: usize) -> Dice {
-        let mut dice = Dice(seed.wrapping_add(u64::try_from(lane).unwrap_or_default()).max(1));
+        let seed = seed.wrapping_add(u64::try_from(lane).unwrap_or_default());
+        // Seeds that are near each other are to give throws that aren't.
+        let mut dice = Dice((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (seed >> 31)).max(1));
         dice.next();
         dice
     }

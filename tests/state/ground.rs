@@ -175,9 +175,10 @@ impl Lane {
     async fn direct(&self, kind: &Kind, talk: &Talk) -> Result<Vec<Answer>, String> {
         let mut client =
             Some(connect(self.to(kind, Client::to(self.ground.cluster.primary()), &self.direct)).await?);
-        let mut answers = Vec::new();
+        let (mut answers, mut known) = (Vec::new(), BTreeMap::new());
         for turn in &talk.turns {
-            answers.push(take(&mut client, turn).await.map_err(|error| format!("direct: {error}"))?);
+            let answer = take(&mut client, turn).await.map_err(|error| format!("direct: {error}"))?;
+            answers.push(without_repeats(answer, &mut known));
         }
         Ok(answers)
     }
@@ -193,7 +194,7 @@ impl Lane {
         let mut client = Some(connect(to).await?);
         let mut idle = true;
         let mut ever_pinned = false;
-        let (mut said, mut answers) = (Vec::new(), direct.iter());
+        let (mut said, mut answers, mut known) = (Vec::new(), direct.iter(), BTreeMap::new());
         for turn in &talk.turns {
             if idle {
                 ever_pinned |=
@@ -202,6 +203,7 @@ impl Lane {
             said.push(turn.words());
             let through =
                 take(&mut client, turn).await.map_err(|error| format!("{error}\n    after {said:?}"))?;
+            let through = without_repeats(through, &mut known);
             let expected = answers.next().cloned().unwrap_or_default();
             let refused =
                 kind.instead.is_some_and(|code| through.iter().any(|l| l.starts_with(&format!("E {code} "))));
@@ -430,6 +432,17 @@ pub(crate) fn lines(frames: Vec<Frame>) -> Answer {
     let skipped =
         |line: &String| !(line.starts_with("N 00000 ") && line.contains("does not exist, skipping"));
     normalize(frames).into_iter().map(line).filter(skipped).collect()
+}
+
+/// Without a ParameterStatus that says what the client was told before: it may be told again.
+fn without_repeats(mut answer: Answer, known: &mut BTreeMap<String, String>) -> Answer {
+    answer.retain(|line| {
+        let Some((name, _)) = line.strip_prefix("S \"").and_then(|text| text.split_once("\\x00")) else {
+            return true;
+        };
+        known.insert(name.to_owned(), line.clone()).as_ref() != Some(line)
+    });
+    answer
 }
 
 /// What of an answer isn't as it should be, and that.

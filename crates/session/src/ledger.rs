@@ -93,6 +93,8 @@ impl Book {
             || work.effects.iter().filter(|sent| sent.ready <= ready).flat_map(|sent| &sent.facts.statements);
         let of_settings = settled().flat_map(|s| &s.effects).filter(|e| is_of_settings(e)).count();
         let several = of_settings > 1;
+        // Several statements of one request are one transaction, whatever else they begin or end.
+        let implicit = settled().nth(1).is_some();
         let committed_perhaps = work.failed && settled().any(|s| commits(s.kind));
         if committed_perhaps && (of_settings > 0 || self.open_entries.is_some()) {
             // What came before the statement that failed may be committed, and which that is isn't known.
@@ -103,7 +105,8 @@ impl Book {
             in_transaction |= sent.in_transaction;
             for statement in &sent.facts.statements {
                 if work.failed {
-                    self.settle_failed(server, &statement.effects, in_transaction && several);
+                    let open = in_transaction || server.status == TransactionStatus::Failed;
+                    self.settle_failed(server, &statement.effects, open && several);
                     continue;
                 }
                 match statement.kind {
@@ -121,12 +124,14 @@ impl Book {
                 for effect in &statement.effects {
                     aborted &= !matches!(effect, Effect::RollbackTo(_));
                     self.note_outcome(matches!(effect, Effect::RollbackTo(_)));
-                    self.settle(core, server, effect, in_transaction);
+                    self.settle(core, server, effect, in_transaction || implicit);
                 }
             }
         }
-        if server.status == TransactionStatus::Idle {
-            self.roll_back(); // what wasn't committed
+        match server.status {
+            TransactionStatus::Idle if implicit && !work.failed => self.commit(server),
+            TransactionStatus::Idle => self.roll_back(), // what wasn't committed
+            TransactionStatus::InTransaction | TransactionStatus::Failed => {}
         }
     }
 
