@@ -84,7 +84,8 @@ impl Book {
     ) {
         let ready = work.ready_seen;
         self.note_outcome(work.failed || server.status == TransactionStatus::Failed);
-        if work.effects.is_empty() && !self.has_open() {
+        let had_open = self.has_open();
+        if work.effects.is_empty() && !had_open {
             return;
         }
         let mut aborted = was == TransactionStatus::Failed;
@@ -129,7 +130,8 @@ impl Book {
             }
         }
         match server.status {
-            TransactionStatus::Idle if implicit && !work.failed => self.commit(server),
+            // If nothing was open before, all of it came behind the last COMMIT or ROLLBACK of the request.
+            TransactionStatus::Idle if (implicit || !had_open) && !work.failed => self.commit(server),
             TransactionStatus::Idle => self.roll_back(), // what wasn't committed
             TransactionStatus::InTransaction | TransactionStatus::Failed => {}
         }
