@@ -33,8 +33,17 @@ const PHASES: [&str; 7] = [
 ];
 
 /// A driver, as `scripts/drivers` names it, and what its program shows besides [`PHASES`].
-const DRIVERS: [(&str, &[&str]); 3] =
-    [("psycopg", &["listen"]), ("asyncpg", &["listen"]), ("sqlalchemy", &[])];
+const DRIVERS: [(&str, &[&str]); 9] = [
+    ("psycopg", &["listen"]),
+    ("asyncpg", &["listen"]),
+    ("sqlalchemy", &[]),
+    ("django", &["tests"]),
+    ("node-postgres", &["listen"]),
+    ("drizzle", &[]),
+    ("pgjdbc", &["listen"]),
+    ("pgx", &["listen"]),
+    ("activerecord", &["listen"]),
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_their_state_with_every_driver() {
@@ -116,10 +125,34 @@ fn program(driver: &str) -> Command {
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(folder("drivers/state").join(program));
         command
     };
+    let node = |program: &str| {
+        let mut command = Command::new("node");
+        // node-postgres deprecates a property that it uses itself.
+        command.env("NODE_PATH", installed("node/node_modules")).env("NODE_NO_WARNINGS", "1");
+        command.arg(folder("drivers/state").join(program));
+        command
+    };
     match driver {
         "psycopg" => python("with_psycopg.py"),
         "asyncpg" => python("with_asyncpg.py"),
         "sqlalchemy" => python("with_sqlalchemy.py"),
+        "django" => python("with_django.py"),
+        "node-postgres" => node("node_postgres.js"),
+        "drizzle" => node("with_drizzle.js"),
+        "pgjdbc" => {
+            let mut command = Command::new("java");
+            // With these it says on stderr that it heeds them.
+            command.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS");
+            command.arg("-cp").arg(installed("java/postgresql.jar"));
+            command.arg(folder("drivers/state/PgjdbcState.java"));
+            command
+        }
+        "pgx" => Command::new(installed("go/state")),
+        "activerecord" => {
+            let mut command = Command::new("ruby");
+            command.arg(folder("drivers/state/active_record.rb"));
+            command
+        }
         other => panic!("no program for {other}"),
     }
 }

@@ -37,7 +37,7 @@ def patiently(action, sqlstate):
         except Exception as error:
             if sqlstate(error) != "53300" or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.03)
 
 
 class Alone:

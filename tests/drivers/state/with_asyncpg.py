@@ -17,7 +17,7 @@ async def patiently(action):
         try:
             return await action()
         except asyncpg.TooManyConnectionsError:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.03)
 
 
 async def transactions(connection, number):
