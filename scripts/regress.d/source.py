@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import postgres
 
 # Which of Debian's releases has which major version.
 RELEASES = {13: "bullseye", 15: "bookworm", 17: "trixie"}
-PARTS = ("src/test/regress",)
+PART = "src/test/regress"
 
 
 def major():
@@ -145,10 +146,11 @@ def fetch_source(kept, unpacked, say):
             raise Unavailable("apt-get brought no .orig.tar")
         shutil.rmtree(unpacked, ignore_errors=True)
         unpacked.mkdir(parents=True)
-        subprocess.run(["tar", "-xf", archive, "-C", unpacked, "--no-same-owner", "--wildcards",
-                        *(f"*/{part}" for part in PARTS)], check=True)
+        with tarfile.open(archive) as tar:
+            wanted = [member for member in tar if f"/{PART}/" in member.name and (member.isfile() or member.isdir())]
+            tar.extractall(unpacked, wanted)
         archive.unlink()
-    except (Unavailable, subprocess.CalledProcessError, OSError) as error:
+    except (Unavailable, tarfile.TarError, OSError) as error:
         raise SystemExit(
             f"error: Postgres' regression suite couldn't be fetched: {error}\n"
             f"       Needed is an unpacked source tree of Postgres {major()} (src/test/regress is enough):\n"
@@ -163,8 +165,8 @@ def build_library(kept, tree, library, say):
     try:
         headers = find_headers(kept)
         library.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["cc", "-O1", "-w", "-fPIC", "-shared", f"-I{headers}", "-o", library, tree / "regress.c"],
-                              capture_output=True, text=True)
+        command = ["cc", "-O1", "-w", "-fPIC", "-shared", f"-I{headers}", "-o", library, tree / "regress.c"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise Unavailable(done.stderr.strip())
     except (Unavailable, subprocess.CalledProcessError, OSError) as error:
