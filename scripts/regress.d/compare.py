@@ -6,6 +6,8 @@ import difflib
 EXPLAINED = {
     "constraints": "currval hidden in a CHECK, after a nextval hidden in a DEFAULT",
     "guc": "expects a server process that hasn't loaded plpgsql yet",
+    "plancache": "EXECUTE after ALTER TABLE: rows instead of an error, and the other way round",
+    "partition_prune": "session mode: the first EXECUTE in a function",
     "sequence": "currval when another session has used the connection since",
     "stats": "statistics are sent by the process that counted, up to a second later",
     "temp": "expects a server process that never had a temporary table",
