@@ -35,7 +35,7 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const LANES: usize = 3;
 
 /// Conversations by chance.
-const TALKS: u64 = 150;
+const TALKS: u64 = 100;
 
 /// What came of some cases.
 #[derive(Default)]

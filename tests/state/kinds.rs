@@ -45,7 +45,6 @@ fn settings() -> Vec<Kind> {
             .look(WORK_MEM),
         new("SET statement_timeout").make("SET statement_timeout = '77s'").look(&["SHOW statement_timeout"]),
         new("SET search_path")
-            .main()
             .make("SET search_path = s1, public")
             .look(&["SHOW search_path", "SELECT to_regclass('here')"])
             .attempt(&["SELECT who FROM here"]),
@@ -65,7 +64,6 @@ fn settings() -> Vec<Kind> {
             .before(&["SET escape_string_warning = off"])
             .look(&["SELECT length('a\\\\b')"]),
         new("SET SESSION CHARACTERISTICS, isolation")
-            .main()
             .make("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
             .look(&["SHOW default_transaction_isolation"])
             .attempt(&["SHOW transaction_isolation"]),
@@ -154,7 +152,7 @@ fn functions_that_set() -> Vec<Kind> {
         new("set_config of rows")
             .make("SELECT n, set_config('app.tenant', 'v' || n, false) FROM generate_series(1, 3) n")
             .look(TENANT),
-        new("set_config among others").main()
+        new("set_config among others")
             .make("SELECT 1, set_config('work_mem', '5MB', false), set_config('app.tenant', '7', false), now() IS NULL")
             .look(&["SHOW work_mem", "SELECT nullif(current_setting('app.tenant', true), '')"]),
         new("set_config in a CTE")
@@ -224,7 +222,7 @@ fn statements() -> Vec<Kind> {
                 .before(&["PREPARE p (int) AS SELECT 0"])
                 .make("PREPARE p (int) AS SELECT 1"),
         ),
-        of_p(new("DEALLOCATE").main().before(&["PREPARE p (int) AS SELECT $1 + 1"]).make("DEALLOCATE p")),
+        of_p(new("DEALLOCATE").before(&["PREPARE p (int) AS SELECT $1 + 1"]).make("DEALLOCATE p")),
         of_p(new("DEALLOCATE ALL").before(&["PREPARE p (int) AS SELECT $1 + 1"]).make("DEALLOCATE ALL")),
         new("PREPARE under another search_path")
             .before(&["SET search_path = s1, public", "PREPARE p AS SELECT who FROM here"])
@@ -241,7 +239,7 @@ fn channels() -> Vec<Kind> {
     vec![
         new("LISTEN").main().make("LISTEN news").attempt(heard),
         new("LISTEN twice").make("LISTEN news").make("LISTEN news").attempt(heard),
-        new("UNLISTEN").main().before(&["LISTEN news"]).make("UNLISTEN news").attempt(heard),
+        new("UNLISTEN").before(&["LISTEN news"]).make("UNLISTEN news").attempt(heard),
         new("UNLISTEN *").before(&["LISTEN news", "LISTEN other"]).make("UNLISTEN *").attempt(heard),
         new("LISTEN and UNLISTEN")
             .make("LISTEN news")
@@ -340,7 +338,6 @@ fn pinning() -> Vec<Kind> {
             .pins("setseed")
             .plain_only(),
         new("LOAD")
-            .main()
             .boss()
             .make("LOAD 'auto_explain'")
             .look(&["SELECT current_setting('auto_explain.log_min_duration', true)"])
