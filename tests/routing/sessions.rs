@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use pgweir_tests::Outcome;
 use testkit::{Script, first_error, rows};
+use tokio::time::sleep;
 
+use crate::spread::PAUSE;
 use crate::world::{World, ensure, refused, route};
 
 /// A session that has something on its connection finds it there, though its next statement only reads.
@@ -17,13 +19,6 @@ pub(crate) async fn tied_to_the_primary(world: &World) -> Outcome {
             "SELECT n FROM mine",
             "5",
             "DISCARD ALL",
-        ),
-        (
-            "PREPARE of a write",
-            "PREPARE w AS INSERT INTO log (what) VALUES ($1) RETURNING what",
-            "EXECUTE w('prepared')",
-            "prepared",
-            "DEALLOCATE ALL",
         ),
         ("a cursor", "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 7; COMMIT", "FETCH c", "7", "CLOSE ALL"),
         ("an advisory lock", "SELECT pg_advisory_lock(8)", "SELECT pg_advisory_unlock(8)", "t", "SELECT 1"),
@@ -56,6 +51,7 @@ pub(crate) async fn settings_hold_on_each_node(world: &World) -> Outcome {
     let mut nodes = BTreeMap::<String, u32>::new();
     for _ in 0..20 {
         for (client, memory, name) in [(&mut client, "5MB", "first"), (&mut other, "4MB", "second")] {
+            sleep(PAUSE).await;
             for sql in [ask.to_owned(), format!("/* pgweir: role=primary */ {ask}")] {
                 let row: Vec<_> = client.rows(&sql).await?.remove(0).into_iter().flatten().collect();
                 *nodes.entry(world.node(&row[0])).or_default() += 1;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::world::{World, ensure};
 
 /// A node that nobody asks for so long loses its turn: see `route::Turn`.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
 pub(crate) async fn reads_are_spread(world: &World) -> Outcome {
     let mut client = world.client().await?;
