@@ -120,6 +120,7 @@ const UNTIL_GONE: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// What hides state, how its session sees that, and what another session sees.
+#[allow(clippy::type_complexity, reason = "a table")]
 const HIDDEN: &[(&str, &[&str], &str, (&str, &str))] = &[
     (
         "a setting in DO",
@@ -473,7 +474,7 @@ async fn leaves_at_once(world: &World) {
     for _ in 0..3 {
         let mut a = client(&pgweir).await;
         let script = Script::new().query("select lock_it(61), scratch(), bigger()");
-        a.send(&script.bytes()).await.unwrap();
+        a.send(script.bytes()).await.unwrap();
         a.close().await.unwrap();
         let mut b = client(&pgweir).await;
         let mine = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()";

@@ -4,12 +4,13 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::convert::convert;
-use crate::facts::{Access, Because, Calls, Effect, Keys, Kind, Name, PinReason, Statement};
+use crate::facts::{Access, Because, Call, Calls, Effect, Keys, Kind, Name, PinReason, Statement};
+use crate::functions::{self, Verdict};
 use crate::lexer::TokenKind;
 use crate::rows::{self, Pruned};
 use crate::scan::{Scan, scan};
 use crate::set_config;
-use crate::tokens::{Cursor, bytes, is_word};
+use crate::tokens::{Cursor, bytes, identifier, is_word};
 use crate::walk;
 
 /// Deeper parentheses are not given to the parser.
@@ -50,9 +51,27 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         statement.calls = Calls::default();
     } else {
         statement.calls.operators = operators(text);
+        add_hidden_calls(text, &mut statement.calls.functions);
         statement.calls.casts |= has_typed_literal(text);
     }
     statement
+}
+
+/// Adds calls of built-in functions that the parser has syntax of its own for (`substr(…)`, `unnest(…)`): a database
+/// may have overloads of them.
+fn add_hidden_calls(text: Cursor<'_>, functions: &mut Vec<Call>) {
+    for (at, pair) in text.rest.windows(2).enumerate() {
+        let opens = pair[1].kind == TokenKind::Punctuation(b'(');
+        let qualified = at > 0 && text.rest[at - 1].kind == TokenKind::Punctuation(b'.');
+        if !opens || qualified || !matches!(pair[0].kind, TokenKind::Word | TokenKind::Quoted) {
+            continue;
+        }
+        let Some(name) = identifier(text.sql, &pair[0]) else { continue };
+        let reads = matches!(functions::built_in(&name), Verdict::Reads | Verdict::ReadsUnknownTables);
+        if reads && !functions.iter().any(|call| call.name == name) {
+            functions.push(Call { schema: None, name, reads });
+        }
+    }
 }
 
 /// Whether a string may have its type in front of it (`mood 'sad'`), which the parser takes for an alias.
