@@ -1,9 +1,8 @@
 //! One client's session: read request → sql facts → session ledger → route → lease → relay → release.
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use backend::{Lease, LocalGroup, Placement};
@@ -13,16 +12,15 @@ use route::{RoleReason, Target, TargetRole};
 use wire::{ErrorReport, SqlState, encode};
 
 use crate::book::Book;
-use crate::cell::{ClientCell, Doing, Kill, Signal};
+use crate::cell::{ClientCell, Doing, Signal};
 use crate::context::Seat;
 use crate::core::Core;
+use crate::incoming::Next;
+use crate::leave::shutdown;
 use crate::own;
-use crate::pins;
 use crate::plan::{Malformed, Plan};
-use crate::reclaim::Unheard;
-use crate::reply::Broken;
-use crate::request::{self, Request};
-use crate::work::{Left, Planned, Retry, Work};
+use crate::request::Request;
+use crate::work::{Planned, Retry, Work};
 
 /// One client's session.
 pub(crate) struct Session {
@@ -66,14 +64,6 @@ impl From<ErrorReport> for End {
     fn from(report: ErrorReport) -> Self {
         Self::Fatal(Box::new(report))
     }
-}
-
-/// What there is to do next.
-enum Next {
-    /// A request is in hand.
-    Request(Request),
-    /// Nothing at all.
-    Idle,
 }
 
 /// How a relay ended.
@@ -181,156 +171,6 @@ impl Session {
                     let Some(again) = planned? else { return Ok(()) };
                     target = Target { role: TargetRole::Primary, ..again };
                 }
-            }
-        }
-    }
-
-    /// Waits for the client without holding anything; also for whoever wants the session to end. `listening`: the
-    /// sockets were found empty a moment ago, and will wake this task.
-    async fn idle(&mut self, mut listening: bool) -> Result<(), End> {
-        self.cell.set_doing(Doing::Idle, self.core.pools.now());
-        let mut asleep = false;
-        let signal = poll_fn(|cx| {
-            if let Some(signal) = self.cell.poll_signal(cx) {
-                return Poll::Ready(Some(signal));
-            }
-            if let Some(listening) = &self.book.listening
-                && self.book.begun.is_none()
-                && listening.poll(cx).is_ready()
-            {
-                return Poll::Ready(None);
-            }
-            if std::mem::take(&mut listening) {
-                asleep = true;
-                return Poll::Pending;
-            }
-            if asleep {
-                // Whichever it was that woke it is found by reading.
-                return Poll::Ready(None);
-            }
-            if let Some(held) = &mut self.held
-                && held.lease.stream.poll_read_ready(cx).is_ready()
-            {
-                return Poll::Ready(None);
-            }
-            self.client.poll_read_ready(cx).map(|_| None)
-        });
-        match signal.await {
-            None => Ok(()),
-            Some(Signal::Stop | Signal::Kill(Kill::Shutdown)) => Err(shutdown().into()),
-            Some(Signal::Kill(Kill::Idle)) => {
-                Err(ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout").into())
-            }
-            Some(Signal::Cancel | Signal::WaitedTooLong | Signal::Kill(_)) => {
-                self.cell.clear_signal(); // it came too late
-                Ok(())
-            }
-        }
-    }
-
-    /// The next request, whole as far as it needs to be.
-    async fn next_request(&mut self, work: &mut Work) -> Result<Next, End> {
-        loop {
-            if work.skipping {
-                self.skip_to_sync(work)?;
-            }
-            if work.up_left.advance(&mut work.up) {
-                continue;
-            }
-            let found = if work.up_left.is_none() {
-                request::delimit(work.up.pending(), self.max_message).map_err(ErrorReport::from)?
-            } else {
-                Request::Incomplete(0)
-            };
-            match found {
-                Request::Incomplete(need) => work.up.make_room_for(need),
-                Request::Terminate => return Err(End::Terminate),
-                Request::Invalid(tag) => return Err(crate::admit::invalid_message(tag).into()),
-                Request::Stray { total } => {
-                    let head = wire::Head { tag: 0, total };
-                    crate::admit::drop_message(work, head);
-                    continue;
-                }
-                request => return Ok(Next::Request(request)),
-            }
-            match poll_fn(|cx| self.poll_more(cx, work)).await? {
-                Some(()) => {}
-                None => return Ok(Next::Idle),
-            }
-        }
-    }
-
-    /// Reads more of the client, once what it is owed is written. `None`: nothing is there, and nothing is begun.
-    fn poll_more(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Option<()>, End>> {
-        if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
-            return Poll::Ready(Err(shutdown().into()));
-        }
-        if let Poll::Ready(lost) = self.poll_tied_server(cx, work) {
-            return Poll::Ready(Err(lost));
-        }
-        if self.book.listening.is_some()
-            && let Poll::Ready(end) = self.poll_mail(cx, work)
-        {
-            return Poll::Ready(Err(end));
-        }
-        let flushed = work.down.poll_flush(cx, &mut self.client);
-        if let Poll::Ready(Err(_)) = flushed {
-            return Poll::Ready(Err(End::Gone));
-        }
-        match work.up.poll_fill(cx, &mut self.client) {
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(End::Gone)),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(Some(()))),
-            Poll::Pending if flushed.is_ready() && work.is_empty() => Poll::Ready(Ok(None)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Hears what the server of a session that is tied to it says unasked: notifications, notices, its end. Ready when
-    /// the session has lost what it had there.
-    fn poll_tied_server(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<End> {
-        let Some(held) = &mut self.held else { return Poll::Pending };
-        while work.down.has_room() {
-            let lost = match work.down.poll_fill(cx, &mut held.lease.stream) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => Broken::Lost,
-                Poll::Ready(Ok(_)) => match self.book.hear(&self.core, work, &mut held.lease) {
-                    Ok(_) => continue,
-                    Err(broken) => broken,
-                },
-            };
-            held.lease.torn = true;
-            return Poll::Ready(self.tied_server_lost(&lost));
-        }
-        Poll::Pending
-    }
-
-    pub(crate) fn tied_server_lost(&self, broken: &Broken) -> End {
-        let report = match broken {
-            Broken::Fatal(report) => ErrorReport::clone(report),
-            Broken::Lost | Broken::Protocol(_) => {
-                ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "the server connection of this session was lost")
-            }
-        };
-        tracing::warn!(user = %self.cell.user, database = %self.cell.database, ?broken, "a session has lost its server");
-        report.into()
-    }
-
-    /// After an error of our own in the extended protocol: all up to Sync is skipped, as a server would.
-    fn skip_to_sync(&mut self, work: &mut Work) -> Result<(), End> {
-        loop {
-            if work.up_left.advance(&mut work.up) {
-                continue;
-            }
-            let head = wire::frame::peek(work.up.pending(), self.max_message).map_err(ErrorReport::from)?;
-            let Some(head) = head.filter(|_| work.up_left.is_none()) else { return Ok(()) };
-            if head.tag == wire::tag::TERMINATE {
-                return Err(End::Terminate);
-            }
-            crate::admit::drop_message(work, head);
-            if head.tag == wire::tag::SYNC {
-                work.skipping = false;
-                encode::ready_for_query(work.down.inject(), self.book.status_without_server());
-                return Ok(());
             }
         }
     }
@@ -478,102 +318,4 @@ impl Session {
         self.cell.set_limits(&group.pool);
         Ok(())
     }
-
-    /// The end of a request: the connection goes back, unless the session is tied to it.
-    fn rest(&mut self, work: &Work) {
-        if self.book.pin.map(pins::name) != self.cell.pinned.get() {
-            self.note_pin();
-        }
-        let Some(held) = &self.held else { return };
-        let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
-        if tied && held.lease.is_at_rest() {
-            if let Some(reason) = self.book.pin {
-                self.core.pins.count_transaction(reason);
-            }
-            return;
-        }
-        if self.book.pin.is_none() {
-            // A place that was taken for a statement that failed.
-            self.book.pinned_to = None;
-        }
-        debug_assert!(work.expects.is_empty() || held.lease.torn);
-        if let Some(held) = self.held.take() {
-            self.let_go(held);
-        }
-    }
-
-    /// The session is tied to its connection now, or isn't any more.
-    #[cold]
-    fn note_pin(&self) {
-        if let Some(reason) = self.book.pin
-            && self.book.mode != PoolMode::Session
-            && self.cell.pinned.get().is_none()
-        {
-            self.core.pins.count(reason);
-        }
-        self.cell.pinned.set(self.book.pin.map(pins::name));
-    }
-
-    pub(crate) fn let_go(&mut self, held: Held) {
-        self.let_go_unheard(held, Unheard::default());
-    }
-
-    fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
-        self.cell.holds.borrow_mut().take();
-        self.remember_writer(&held);
-        if self.book.listening.is_some() {
-            held.lease.sender.set(None);
-        }
-        let clean = held.lease.is_at_rest() && !held.lease.doubt && !held.lease.spent && unheard.is_empty();
-        if clean && held.lease.handle.cancels.get() == 0 {
-            held.lease.release();
-        } else {
-            self.core.reclaim(held.lease, unheard);
-        }
-    }
-
-    /// The session ends: what it leaves on a server is cleaned up behind it.
-    fn leave_server(&mut self, work: &mut Work) {
-        if let Some(mut held) = self.held.take() {
-            held.lease.torn |= matches!(work.up_left, Left::Pass(left) if left > 0) || !work.up.is_flushed();
-            held.lease.doubt |= self.book.pin.is_some() || self.book.mode == PoolMode::Session;
-            // What nobody asked for may be there.
-            if let Some(watch) = self.book.watch.take() {
-                held.lease.doubt = true;
-                if watch.redefines {
-                    self.core.context.new_code();
-                }
-            }
-            let skip = match work.down_left {
-                Left::Pass(left) | Left::Drop(left) => left,
-            };
-            self.let_go_unheard(held, Unheard { skip, bytes: work.down.pending().to_vec() });
-        }
-    }
-
-    async fn farewell(&mut self, work: &mut Work, end: &End) {
-        match end {
-            End::Fatal(report) => encode::error_response(work.down.inject(), report),
-            End::Terminate => {}
-            End::Gone => return,
-        }
-        let flush = poll_fn(|cx| work.down.poll_flush(cx, &mut self.client));
-        // A client that doesn't read keeps nobody.
-        let _: Result<io::Result<()>, _> =
-            tokio::time::timeout(std::time::Duration::from_secs(1), flush).await;
-    }
-
-    async fn finish(&mut self, end: End) {
-        if let End::Fatal(report) = &end {
-            tracing::info!(user = %self.cell.user, database = %self.cell.database, pid = self.cell.pid, %report, "client sent away");
-        }
-        self.core.leave(self.cell.pid);
-        let shutdown = poll_fn(|cx| self.client.poll_shutdown(cx));
-        let _: Result<io::Result<()>, _> =
-            tokio::time::timeout(std::time::Duration::from_secs(1), shutdown).await;
-    }
-}
-
-pub(crate) fn shutdown() -> ErrorReport {
-    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }

@@ -122,7 +122,7 @@ impl Session {
     async fn wait_for(&self, mut done: Done) -> Result<Result<(), Lost>, End> {
         poll_fn(|cx| {
             if let Some(Signal::Kill(_)) = self.cell.poll_signal(cx) {
-                return Poll::Ready(Err(End::from(crate::session::shutdown())));
+                return Poll::Ready(Err(End::from(crate::leave::shutdown())));
             }
             let gone = || Lost("nobody answers".to_owned());
             Pin::new(&mut done).poll(cx).map(|answer| Ok(answer.unwrap_or_else(|_| Err(gone()))))
