@@ -52,6 +52,8 @@ async fn statement_by_statement(world: &World) {
         run(&mut a, &["begin", "insert into made (n) values (1)"]).await;
         run(&mut b, &["begin", "insert into made (n) values (1)", "commit"]).await;
         run(&mut a, &["commit"]).await;
+        // From here on the pool knows that somebody asks.
+        a.query(CURRENT).await.unwrap();
         for _ in 0..5 {
             let id = value(&mut a, "insert into made (n) values (2) returning id").await;
             assert_eq!(value(&mut a, CURRENT).await, id);

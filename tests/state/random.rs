@@ -25,6 +25,11 @@ const CHANGES: &[&str] = &[
     "SELECT set_config('app.tenant', '2', false)",
     "PREPARE p (int) AS SELECT $1 + 1",
     "DEALLOCATE p",
+    "LISTEN news",
+    "LISTEN \"other news\"",
+    "UNLISTEN news",
+    "UNLISTEN *",
+    "NOTIFY news, 'fresh'",
 ];
 const BLOCKS: &[&str] = &[
     "BEGIN",

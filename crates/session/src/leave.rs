@@ -54,7 +54,6 @@ impl Session {
 
     fn let_go_unheard(&mut self, held: Held, unheard: Unheard) {
         self.cell.holds.borrow_mut().take();
-        self.remember_writer(&held);
         if self.book.listening.is_some() {
             held.lease.sender.set(None);
         }

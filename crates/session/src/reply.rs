@@ -268,7 +268,9 @@ impl Book {
                 work.answered.queries += 1;
                 work.answered.transactions += u32::from(status == TransactionStatus::Idle);
                 server.notified |= work.may_commit;
-                if self.listening.is_some() && server.owed == 0 && status == TransactionStatus::Idle {
+                // A Sync of our own may still be due.
+                let last = self.listening.is_some() && work.expects.count_ready() == 0;
+                if last && status == TransactionStatus::Idle {
                     self.hold_ready(work, total);
                 } else {
                     pass_message(work, total);

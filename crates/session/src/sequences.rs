@@ -12,7 +12,7 @@ use sql::hidden::Currval;
 use wire::{ErrorReport, SqlState};
 
 use crate::book::Book;
-use crate::session::{Held, Session};
+use crate::session::Session;
 
 /// Where the session's nextval may have been called last: pool and backend.
 pub(crate) type WroteAt = (u64, u32);
@@ -20,9 +20,10 @@ pub(crate) type WroteAt = (u64, u32);
 impl Book {
     /// A text is being sent that may call nextval.
     #[inline]
-    pub(crate) fn note_writer(&self, server: &mut Server, facts: &Facts) {
+    pub(crate) fn note_writer(&mut self, server: &mut Server, facts: &Facts) {
         if facts.access != Access::Read {
             server.sequences.note(self.pid);
+            self.wrote_at = Some(at(server));
         }
     }
 
@@ -41,7 +42,9 @@ impl Book {
     #[cold]
     fn check_currval(&self, currval: Currval, server: &Server) -> Result<(), ErrorReport> {
         server.handle.pool.sequences.note();
-        if server.sequences.is_only(self.pid) || self.mode == PoolMode::Session {
+        // On a connection that it has used before its last one are older values of its own.
+        let newest = self.wrote_at.is_none_or(|wrote_at| wrote_at == at(server));
+        if (server.sequences.is_only(self.pid) && newest) || self.mode == PoolMode::Session {
             return Ok(());
         }
         let lost = currval == Currval::OfBefore && self.wrote_at.is_some();
@@ -52,7 +55,9 @@ impl Book {
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             "what currval and lastval would say is not known to be of this session",
         );
-        let report = if server.sequences.is_nobody() {
+        let report = if !newest {
+            report.with_detail("This session has called nextval on another server connection since.")
+        } else if server.sequences.is_nobody() {
             report.with_detail("Another session has used the server connection on which nextval was called.")
         } else {
             report.with_detail("Other sessions have used the server connection before this one.")
@@ -80,13 +85,8 @@ impl Session {
         self.book.asks_currval = false;
         self.group.shared.pools.iter().flatten().for_each(|pool| pool.sequences.note());
     }
+}
 
-    /// A connection is let go: the session may come back for it.
-    #[inline]
-    pub(crate) fn remember_writer(&mut self, held: &Held) {
-        let pool = &held.lease.handle.pool;
-        if held.lease.sequences.is_only(self.book.pid) && pool.sequences.is_kept_apart() {
-            self.book.wrote_at = Some((pool.id, held.lease.handle.pid));
-        }
-    }
+fn at(server: &Server) -> WroteAt {
+    (server.handle.pool.id, server.handle.pid)
 }

@@ -58,7 +58,10 @@ impl Session {
             encode::ready_for_query(work.down.inject(), TransactionStatus::Idle);
             done.and(delivered.map(drop))
         } else {
-            // The server was lost, and the client told.
+            // The server was lost, and the client told. If it is there, nobody has asked what it listens to.
+            if let Some(held) = &mut self.held {
+                held.lease.doubt |= listening.asked;
+            }
             Ok(())
         };
         listening.asked = false;
