@@ -92,7 +92,7 @@ impl Book {
             body.push(code);
             let other = match code {
                 b'M' | b'D' | b'H' => self.with_clients_name(work, text),
-                b'P' => clients_place(work, text),
+                b'P' => self.clients_place(work, text),
                 _ => None,
             };
             changed |= other.is_some();
@@ -121,6 +121,36 @@ impl Book {
             })?;
         Some([&text[..at], name, &text[end..]].concat())
     }
+
+    /// The place in the client's text of a place in the server's, as an error has it.
+    fn clients_place(&self, work: &Work, text: &[u8]) -> Option<Vec<u8>> {
+        let place = str::from_utf8(text).ok()?.parse().ok()?;
+        let shifted = match (&work.names, work.expects.front()) {
+            (Some(names), _) => clients_place_by(&names.edits, place),
+            (None, Some(Expect::Parse { text, .. })) => {
+                clients_place_by(&[text.named.as_ref()?.edit()], place)
+            }
+            (None, Some(Expect::OwnPrepare(text))) => clients_place_by(&[self.edit_of(text)?], place),
+            _ => return None,
+        };
+        Some(shifted.to_string().into_bytes())
+    }
+
+    /// The name in the text of a PREPARE that is run again. (The client's is taken to have been quoted only if it had
+    /// to be.)
+    fn edit_of(&self, text: &Text) -> Option<Edit> {
+        let (statement, before) = (&text.statement, text.statement.prepare_text()?.before);
+        let of_server = |known: &Rc<Text>| known.statement.server_name == statement.server_name;
+        let (name, _) = self.names.iter().find(|(_, known)| of_server(known))?;
+        let plain =
+            |byte: &u8| byte.is_ascii_lowercase() || matches!(byte, b'0'..=b'9' | b'_') || *byte >= 0x80;
+        let quotes = if name.iter().all(plain) { 0 } else { 2 };
+        Some(Edit {
+            at: self.characters(before),
+            ours: statement.server_name.len(),
+            theirs: self.characters(name) + quotes,
+        })
+    }
 }
 
 /// The place in the client's text of a place in the server's. Both from 1, as errors have them.
@@ -134,17 +164,6 @@ fn clients_place_by(edits: &[Edit], place: usize) -> usize {
         }
     }
     shifted
-}
-
-/// The same, as an error has it.
-fn clients_place(work: &Work, text: &[u8]) -> Option<Vec<u8>> {
-    let place = str::from_utf8(text).ok()?.parse().ok()?;
-    let shifted = match (&work.names, work.expects.front()) {
-        (Some(names), _) => clients_place_by(&names.edits, place),
-        (None, Some(Expect::Parse { text, .. })) => clients_place_by(&[text.named.as_ref()?.edit()], place),
-        _ => return None,
-    };
-    Some(shifted.to_string().into_bytes())
 }
 
 #[cfg(test)]
