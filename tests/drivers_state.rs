@@ -45,6 +45,9 @@ const DRIVERS: [(&str, &[&str]); 9] = [
     ("activerecord", &["listen"]),
 ];
 
+/// Each needs a whole language for one program: CI does without where that can't be had.
+const OPTIONAL: [&str; 2] = ["pgx", "activerecord"];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_their_state_with_every_driver() {
     let available = std::fs::read_to_string(installed("available")).unwrap_or_default();
@@ -53,7 +56,8 @@ async fn sessions_keep_their_state_with_every_driver() {
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|(driver, _)| *driver).collect();
         let words = format!("not tested, for want of the driver: {}. Run scripts/drivers.", names.join(", "));
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{words}");
+        let must_be_there = names.iter().any(|name| !OPTIONAL.contains(name));
+        assert!(!must_be_there || std::env::var("CI").as_deref() != Ok("true"), "{words}");
         // The harness would keep what `eprintln!` says to itself.
         writeln!(std::io::stderr(), "{words}").unwrap();
     }
