@@ -66,7 +66,6 @@ fn budget(raw: &raw::Cluster, fleet: u32, context: &Context<'_>) -> Option<usize
 
 fn node(entry: &NamedEntry<raw::Node>, context: &Context<'_>) -> Option<Node> {
     let raw = entry.value.get()?;
-    context.warn_no_effect(&raw.weight);
     if !raw.host.is_said() {
         context
             .sink

@@ -280,7 +280,6 @@ fn harmless_settings_without_effect_are_warned_of() {
     assert_eq!(
         warnings,
         [
-            "f.yaml:2:46: clusters.us.nodes.a.weight: has no effect in this version",
             "f.yaml:3:43: databases.app.max_pools: has no effect in this version",
             "f.yaml:3:57: databases.app.two_phase: has no effect in this version",
             "f.yaml:4:22: health.slow_start: has no effect in this version",
