@@ -15,6 +15,8 @@ use crate::demo::{PASSWORD, USER};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Reads that must have been spread over the replicas.
 const SPREAD_OVER: usize = 12;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where a session's last statement went: the row of `SHOW pgweir.route`.
 struct Route {
@@ -215,6 +217,8 @@ async fn spread(
 ) -> anyhow::Result<()> {
     let mut nodes = BTreeSet::new();
     for _ in 0..SPREAD_OVER {
+        // In quick succession they would all go to the replica that is warm.
+        tokio::time::sleep(PAUSE).await;
         let port = first_value(shop, "SELECT inet_server_port() FROM products LIMIT 1").await?;
         let route = route_of(shop).await?;
         let said = regions.find(&route.node).map(|(_, _, node)| node.port().to_string());
