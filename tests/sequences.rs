@@ -13,6 +13,7 @@ async fn a_sequences_last_value_is_the_sessions_own() {
     world.cluster.psql_as(0, "app", "app", tables).unwrap();
     let mut cases = Cases::new();
     cases.run("statement by statement, while others work", statement_by_statement(&world)).await;
+    cases.run("moved about before anybody asked", moved_about(&world)).await;
     cases.run("in one transaction, in one text, returned", together(&world)).await;
     cases.run("the connection was used by another", used_by_another(&world)).await;
     cases.run("who called no nextval has no value", nothing_yet(&world)).await;
@@ -61,6 +62,26 @@ async fn statement_by_statement(world: &World) {
             assert_eq!(value(&mut a, "select lastval()").await, id);
             assert_eq!(value(&mut a, CURRENT).await, id);
         }
+    }
+}
+
+/// A session that was on both connections, and comes back to the first, finds no older value of its own there.
+async fn moved_about(world: &World) {
+    let setup = world.setup().set("instance.workers", "1").pool_size(2);
+    let pgweir = world.pgweir(setup.set("pool.server_round_robin", "true")).await;
+    let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
+    run(&mut a, &["begin", "select 1"]).await;
+    run(&mut b, &["begin", "select 1", "commit"]).await;
+    run(&mut a, &["commit"]).await;
+    for _ in 0..2 {
+        value(&mut a, "insert into made (n) values (1) returning id").await;
+    }
+    let last = value(&mut a, "insert into made (n) values (1) returning id").await;
+    run(&mut a, &["update made set n = 4 where n = 1"]).await;
+    let found = a.query("select lastval()").await.unwrap();
+    match first_error(&found) {
+        None => assert_eq!(rows(&found), vec![vec![Some(last)]]),
+        Some(error) => assert_eq!(error.code, "55000"),
     }
 }
 

@@ -76,6 +76,11 @@ impl SequenceOwner {
         self.0 == session
     }
 
+    /// What is there is nobody's to be asked for: values of several sessions, or older ones.
+    pub fn spoil(&mut self) {
+        self.0 = SEVERAL;
+    }
+
     /// DISCARD SEQUENCES was run.
     pub fn discard(&mut self) {
         self.0 = 0;
@@ -83,11 +88,12 @@ impl SequenceOwner {
 }
 
 impl Server {
-    /// Whether what is left of sequences here is another session's, and somebody might see it.
+    /// Whether what is left of sequences here is another session's, or an older value of this one's, and somebody
+    /// might see it. `is_last`: nowhere else has the session called nextval since.
     #[inline]
-    pub fn has_foreign_sequences(&self, session: u32) -> bool {
-        !self.sequences.is_only(session)
-            && !self.sequences.is_nobody()
+    pub fn has_stale_sequences(&self, session: u32, is_last: bool) -> bool {
+        !self.sequences.is_nobody()
+            && !(is_last && self.sequences.is_only(session))
             && self.handle.pool.sequences.is_kept_apart()
     }
 }

@@ -22,9 +22,27 @@ impl Book {
     #[inline]
     pub(crate) fn note_writer(&mut self, server: &mut Server, facts: &Facts) {
         if facts.access != Access::Read {
+            if !self.wrote_last_on(server) {
+                self.move_writer(server);
+            }
             server.sequences.note(self.pid);
-            self.wrote_at = Some(at(server));
         }
+    }
+
+    /// The session goes on where it has not written last. Older values of its own are discarded before that, unless
+    /// nobody has asked in this pool: then what is there is not to be asked for.
+    #[cold]
+    fn move_writer(&mut self, server: &mut Server) {
+        if server.sequences.is_only(self.pid) {
+            server.sequences.spoil();
+        }
+        self.wrote_at = Some(at(server));
+    }
+
+    /// Whether the session may have called nextval here, and nowhere else since.
+    #[inline]
+    pub(crate) fn wrote_last_on(&self, server: &Server) -> bool {
+        self.wrote_at == Some(at(server))
     }
 
     /// Whether a text may be sent that asks for what sequences have given last.
@@ -42,9 +60,8 @@ impl Book {
     #[cold]
     fn check_currval(&self, currval: Currval, server: &Server) -> Result<(), ErrorReport> {
         server.handle.pool.sequences.note();
-        // On a connection that it has used before its last one are older values of its own.
-        let newest = self.wrote_at.is_none_or(|wrote_at| wrote_at == at(server));
-        if (server.sequences.is_only(self.pid) && newest) || self.mode == PoolMode::Session {
+        let is_last = self.wrote_last_on(server);
+        if (server.sequences.is_only(self.pid) && is_last) || self.mode == PoolMode::Session {
             return Ok(());
         }
         let lost = currval == Currval::OfBefore && self.wrote_at.is_some();
@@ -55,7 +72,7 @@ impl Book {
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             "what currval and lastval would say is not known to be of this session",
         );
-        let report = if !newest {
+        let report = if server.sequences.is_only(self.pid) {
             report.with_detail("This session has called nextval on another server connection since.")
         } else if server.sequences.is_nobody() {
             report.with_detail("Another session has used the server connection on which nextval was called.")

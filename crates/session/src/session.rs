@@ -264,7 +264,9 @@ impl Session {
         if let Some(last) = self.book.last.as_mut().filter(|last| last.node.is_none()) {
             last.node = Some(std::sync::Arc::clone(&lease.handle.pool.node));
         }
-        let discards = lease.has_foreign_sequences(self.book.pid) && target.role == TargetRole::Primary;
+        let is_last = self.book.wrote_last_on(&lease);
+        let discards =
+            target.role == TargetRole::Primary && lease.has_stale_sequences(self.book.pid, is_last);
         let since = self.cell.doing().1;
         self.held = Some(Held { lease, target, in_transaction: false, since, discards });
     }
