@@ -3,6 +3,7 @@
 mod cases;
 mod eventually;
 pub mod program;
+pub mod talk;
 pub mod world;
 
 pub use cases::{Cases, Outcome};

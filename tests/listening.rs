@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pgweir_tests::Cases;
 use pgweir_tests::program::peak_memory;
+use pgweir_tests::talk::without_source;
 use pgweir_tests::world::{World, crowd, soon};
 use testkit::{
     Client, Cluster, ConnectOptions, FaultProxy, Frame, Pgweir, Script, first_error, normalize, tags,
@@ -228,7 +229,7 @@ impl Ground {
         frames = frames.into_iter().map(|frame| with_known_pid(frame, &a)).collect();
         a.close().await.unwrap();
         b.close().await.unwrap();
-        frames.into_iter().map(without_source).collect()
+        frames.into_iter().map(|frame| without_source(frame, b"E")).collect()
     }
 
     async fn listener(&self, channels: &[&str]) -> Client {
@@ -247,16 +248,6 @@ fn with_known_pid(mut frame: Frame, receiver: &Client) -> Frame {
         frame.body[..4].copy_from_slice(&[0, 0, 0, if own { 1 } else { 2 }]);
     }
     frame
-}
-
-/// An error without the place in Postgres' source.
-fn without_source(frame: Frame) -> Frame {
-    if frame.tag != b'E' {
-        return frame;
-    }
-    let fields = frame.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
-    let fields = fields.filter(|field| !matches!(field[0], b'F' | b'L' | b'R'));
-    Frame { body: fields.flat_map(|field| [field, b"\0"].concat()).collect(), ..frame }
 }
 
 fn of(pgweir: &Pgweir) -> ConnectOptions {

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use pgweir_tests::Cases;
+use pgweir_tests::talk::{client, refusal, run, value};
 use pgweir_tests::world::{World, soon};
-use testkit::{Client, Pgweir, Script, first_error, tags};
+use testkit::{Script, first_error, tags};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_what_is_theirs() {
@@ -26,27 +27,6 @@ async fn sessions_keep_what_is_theirs() {
     cases.run("a session advisory lock pins", advisory_lock(&world)).await;
     cases.run("prepared statements of the same name", prepared_names(&world)).await;
     cases.finish();
-}
-
-async fn client(pgweir: &Pgweir) -> Client {
-    pgweir.client("app", "app").connect().await.unwrap()
-}
-
-async fn value(client: &mut Client, sql: &str) -> String {
-    client.value(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-/// Runs statements of which success is expected.
-async fn run(client: &mut Client, statements: &[&str]) {
-    for sql in statements {
-        client.rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-}
-
-/// The SQLSTATE of a statement that is to fail.
-async fn refusal(client: &mut Client, sql: &str) -> testkit::ServerError {
-    let frames = client.query(sql).await.unwrap();
-    first_error(&frames).unwrap_or_else(|| panic!("{sql}: {frames:?}"))
 }
 
 async fn session_mode(world: &World) {

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 use pgweir_tests::Cases;
+use pgweir_tests::talk::{client, refusal, run, value};
 use pgweir_tests::world::{World, soon};
-use testkit::{Client, Pgweir, Script, Setup, first_error, rows};
+use testkit::{Pgweir, Script, Setup, first_error, rows};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_what_ties_them_until_it_is_gone() {
@@ -201,27 +202,6 @@ const HIDDEN: &[(&str, &[&str], &str, (&str, &str))] = &[
         ("select count(*) from pg_cursors where name = 'h'", "0"),
     ),
 ];
-
-async fn client(pgweir: &Pgweir) -> Client {
-    pgweir.client("app", "app").connect().await.unwrap()
-}
-
-async fn value(client: &mut Client, sql: &str) -> String {
-    client.value(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-/// Runs statements of which success is expected.
-async fn run(client: &mut Client, statements: &[&str]) {
-    for sql in statements {
-        client.rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-}
-
-/// The SQLSTATE of a statement that is to fail.
-async fn refusal(client: &mut Client, sql: &str) -> testkit::ServerError {
-    let frames = client.query(sql).await.unwrap();
-    first_error(&frames).unwrap_or_else(|| panic!("{sql}: {frames:?}"))
-}
 
 /// Two connections, and both sessions of them may be pinned.
 fn pair(world: &World) -> Setup {

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 use pgweir_tests::Cases;
+use pgweir_tests::talk::{client, refusal, run, value};
 use pgweir_tests::world::World;
-use testkit::{Client, Pgweir, Script, first_error, rows};
+use testkit::{Script, first_error, rows};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sequences_last_value_is_the_sessions_own() {
@@ -21,25 +22,6 @@ async fn a_sequences_last_value_is_the_sessions_own() {
     cases.run("asked for late, after much else", asked_late(&world)).await;
     cases.run("many at once", many_at_once(&world)).await;
     cases.finish();
-}
-
-async fn client(pgweir: &Pgweir) -> Client {
-    pgweir.client("app", "app").connect().await.unwrap()
-}
-
-async fn value(client: &mut Client, sql: &str) -> String {
-    client.value(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-async fn run(client: &mut Client, statements: &[&str]) {
-    for sql in statements {
-        client.rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-}
-
-async fn refusal(client: &mut Client, sql: &str) -> testkit::ServerError {
-    let frames = client.query(sql).await.unwrap();
-    first_error(&frames).unwrap_or_else(|| panic!("{sql}: {frames:?}"))
 }
 
 const CURRENT: &str = "select currval('made_id_seq')";

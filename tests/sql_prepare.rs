@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use pgweir_tests::Cases;
+use pgweir_tests::talk::without_source;
 use pgweir_tests::world::{World, names};
 use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, rows, tags};
 
@@ -95,11 +96,7 @@ const RESTORE: &str = "truncate log; drop table if exists late; drop table if ex
 /// A message without what differs from run to run: the place in Postgres' source, and the OID of a table.
 fn comparable(mut frame: Frame) -> Frame {
     match frame.tag {
-        b'E' | b'N' => {
-            let fields = frame.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
-            let fields = fields.filter(|field| !matches!(field[0], b'F' | b'L' | b'R'));
-            frame.body = fields.flat_map(|field| [field, b"\0"].concat()).collect();
-        }
+        b'E' | b'N' => return without_source(frame, b"EN"),
         b'T' => {
             let mut at = 2;
             while let Some(end) = frame.body[at..].iter().position(|byte| *byte == 0) {

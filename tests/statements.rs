@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use pgweir_tests::Cases;
+use pgweir_tests::talk::without_source;
 use pgweir_tests::world::World;
 use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, first_error, normalize, rows, tags};
 
@@ -72,18 +73,8 @@ impl Ground {
             frames.extend(client.run(turn).await.unwrap());
         }
         client.close().await.unwrap();
-        normalize(frames).into_iter().map(without_source).collect()
+        normalize(frames).into_iter().map(|frame| without_source(frame, b"E")).collect()
     }
-}
-
-/// An error without the place in Postgres' source.
-fn without_source(frame: Frame) -> Frame {
-    if frame.tag != b'E' {
-        return frame;
-    }
-    let fields = frame.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
-    let fields = fields.filter(|field| !matches!(field[0], b'F' | b'L' | b'R'));
-    Frame { body: fields.flat_map(|field| [field, b"\0"].concat()).collect(), ..frame }
 }
 
 /// A client whose reads go to the primary too, and so needn't wait for what comes before them.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use pgweir_tests::talk::without_source;
 use pgweir_tests::world::World;
 use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, normalize, tags};
 use tokio::sync::Mutex;
@@ -79,7 +80,7 @@ impl Ground {
             let answer = client.run(turn).await.unwrap();
             let idle = answer.last().and_then(Frame::status) == Some('I');
             let seen = normalize(answer).into_iter().filter(|frame| frame.tag != b'T');
-            frames.push(seen.map(without_source).collect());
+            frames.push(seen.map(|frame| without_source(frame, b"EN")).collect());
             if shared && idle {
                 self.intrude().await;
             }
@@ -106,16 +107,6 @@ fn as_app(options: ConnectOptions, name: &str) -> ConnectOptions {
 fn through(pgweir: &Pgweir, name: &str) -> ConnectOptions {
     let options = pgweir.client("app", "app").parameter("pgweir.role", "primary");
     options.parameter("application_name", name).parameter("options", "-c app.start=up -c work_mem=5MB")
-}
-
-/// An error without the place in Postgres' source.
-fn without_source(frame: Frame) -> Frame {
-    if !matches!(frame.tag, b'E' | b'N') {
-        return frame;
-    }
-    let fields = frame.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
-    let fields = fields.filter(|field| !matches!(field[0], b'F' | b'L' | b'R'));
-    Frame { body: fields.flat_map(|field| [field, b"\0"].concat()).collect(), ..frame }
 }
 
 /// A view hides a write: the replica refuses it, and the primary has the settings too.
