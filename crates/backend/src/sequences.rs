@@ -92,9 +92,8 @@ impl Server {
     /// might see it. `is_last`: nowhere else has the session called nextval since.
     #[inline]
     pub fn has_stale_sequences(&self, session: u32, is_last: bool) -> bool {
-        !self.sequences.is_nobody()
-            && !(is_last && self.sequences.is_only(session))
-            && self.handle.pool.sequences.is_kept_apart()
+        let current = self.sequences.is_nobody() || (is_last && self.sequences.is_only(session));
+        !current && self.handle.pool.sequences.is_kept_apart()
     }
 }
 
