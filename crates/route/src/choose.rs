@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use config::{Balance, ReadsOnPrimary, RouteSettings};
 
 use crate::decision::{Refusal, TargetRole};
-use crate::view::{ClusterView, NodeIndex, Reader};
+use crate::view::{ClusterView, NodeIndex, Reader, Readers};
 
 /// Why there is no node to choose. All may pass, so a caller may wait for the next view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,10 @@ pub enum NoNode {
     /// Several claim to be the primary.
     #[error("more than one node claims to be the primary")]
     Doubt,
+    /// Replicas are up, and none of them may be used for this read: it must see more than they have. Never said of
+    /// the primary.
+    #[error("no replica has what this read must see")]
+    Behind,
 }
 
 impl NoNode {
@@ -40,6 +44,9 @@ impl NoNode {
                 "Several of its nodes are up and out of recovery; writing to the wrong one would lose data.",
                 "Stop the node that was replaced.",
             ),
+            NoNode::Behind => {
+                ("Replicas are up, and none has replayed enough yet.", "Try again: replicas catch up.")
+            }
         };
         Refusal {
             sqlstate: NoNode::SQLSTATE,
@@ -88,13 +95,22 @@ impl Turn {
     }
 }
 
-/// Chooses a node of this role. `load` is the number of connections in use at a node; `turn` breaks ties, and is
-/// advanced. Allocates nothing.
+/// Chooses a node of this role. `may` says of a replica whether this read may use it; it is asked as rarely as can be,
+/// and never of the primary unless that is one of the nodes that read. `load` is the number of connections in use at a
+/// node; `turn` breaks ties, and is advanced. Allocates nothing.
+///
+/// Nodes further away come in where none of the nearer ones may be used, as long as the primary isn't nearer than they
+/// are and allowed to read.
+///
+/// # Errors
+/// [`NoNode::Behind`] if there are replicas and none of them may be used: the caller may wait, or ask for the primary.
+#[inline]
 pub fn choose(
     view: &ClusterView,
     role: TargetRole,
     settings: &RouteSettings,
-    load: &dyn Fn(NodeIndex) -> u32,
+    may: impl Fn(NodeIndex) -> bool,
+    load: impl Fn(NodeIndex) -> u32,
     turn: &mut Turn,
     now: Instant,
 ) -> Result<NodeIndex, NoNode> {
@@ -102,38 +118,68 @@ pub fn choose(
         return view.primary();
     }
     let readers = view.readers(settings.reads_on_primary == ReadsOnPrimary::Always);
-    let chosen = match (settings.balance, readers) {
-        (_, [only]) => Some(only.node),
-        (Balance::LeastConnections, _) => least_loaded(readers, load, turn.warm(now)),
-        (Balance::RoundRobin, _) => by_weight(readers, turn.next()),
-        (Balance::Random, _) => by_weight(readers, scatter(turn.next())),
+    if let [only] = readers.nearest()
+        && may(only.node)
+    {
+        return Ok(only.node);
+    }
+    let mut choose_of = |readers: &[Reader]| match settings.balance {
+        Balance::LeastConnections => least_loaded(readers, &may, &load, turn.warm(now)),
+        Balance::RoundRobin => by_weight(readers, &may, turn.next()),
+        Balance::Random => by_weight(readers, &may, scatter(turn.next())),
     };
-    match (chosen, settings.reads_on_primary) {
-        (Some(node), _) => Ok(node),
-        (None, ReadsOnPrimary::Never) => Err(NoNode::NoReplica),
-        (None, ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => view.primary(),
+    match choose_of(readers.nearest()) {
+        Some(node) => Ok(node),
+        None => further(view, readers, settings.reads_on_primary, choose_of),
+    }
+}
+
+/// None of the nearest will do, or there is none at all.
+#[cold]
+fn further(
+    view: &ClusterView,
+    readers: &Readers,
+    reads_on_primary: ReadsOnPrimary,
+    mut choose_of: impl FnMut(&[Reader]) -> Option<NodeIndex>,
+) -> Result<NodeIndex, NoNode> {
+    match (readers.nearest(), reads_on_primary) {
+        ([], ReadsOnPrimary::Never) => Err(NoNode::NoReplica),
+        ([], ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => view.primary(),
+        (_, ReadsOnPrimary::Never) => readers.further(None).find_map(choose_of).ok_or(NoNode::Behind),
+        (_, ReadsOnPrimary::IfNoReplica | ReadsOnPrimary::Always) => {
+            let primary = view.primary().ok().and_then(|node| view.nodes().get(usize::from(node.0)));
+            let bound = primary.map(|node| node.proximity);
+            readers.further(bound).find_map(&mut choose_of).ok_or(NoNode::Behind)
+        }
     }
 }
 
 /// The fewest connections for its weight; of equals, the first at or after the one whose turn it is.
-fn least_loaded(readers: &[Reader], load: &dyn Fn(NodeIndex) -> u32, turn: u32) -> Option<NodeIndex> {
+fn least_loaded(
+    readers: &[Reader],
+    may: impl Fn(NodeIndex) -> bool,
+    load: impl Fn(NodeIndex) -> u32,
+    turn: u32,
+) -> Option<NodeIndex> {
     let first = usize::try_from(turn).unwrap_or(0).checked_rem(readers.len())?;
     let (before, from_first) = readers.split_at(first);
     let mut best: Option<(NodeIndex, u64, u64)> = None;
     for reader in from_first.iter().chain(before) {
         let (load, weight) = (u64::from(load(reader.node)), u64::from(reader.weight));
-        if best.is_none_or(|(_, best_load, best_weight)| load * best_weight < best_load * weight) {
+        let better = best.is_none_or(|(_, best_load, best_weight)| load * best_weight < best_load * weight);
+        if better && may(reader.node) {
             best = Some((reader.node, load, weight));
         }
     }
     best.map(|(node, ..)| node)
 }
 
-/// The node on which `number` falls when each takes as many numbers as its weight.
-fn by_weight(readers: &[Reader], number: u32) -> Option<NodeIndex> {
-    let total: u64 = readers.iter().map(|reader| u64::from(reader.weight)).sum();
+/// The node on which `number` falls when each that may be used takes as many numbers as its weight.
+fn by_weight(readers: &[Reader], may: impl Fn(NodeIndex) -> bool, number: u32) -> Option<NodeIndex> {
+    let usable = || readers.iter().filter(|reader| may(reader.node));
+    let total: u64 = usable().map(|reader| u64::from(reader.weight)).sum();
     let mut left = u64::from(number).checked_rem(total)?;
-    for reader in readers {
+    for reader in usable() {
         match left.checked_sub(u64::from(reader.weight)) {
             Some(rest) => left = rest,
             None => return Some(reader.node),
@@ -197,7 +243,7 @@ mod tests {
         for _ in 0..turns {
             now += WARM;
             let load = |node: NodeIndex| loads.get(usize::from(node.0)).copied().unwrap_or(0);
-            let node = choose(view, TargetRole::Replica, settings, &load, &mut turn, now)?;
+            let node = choose(view, TargetRole::Replica, settings, |_| true, load, &mut turn, now)?;
             *shares.entry(node.0).or_default() += 1;
         }
         Ok(shares)
@@ -219,7 +265,8 @@ mod tests {
                 &view(&nodes),
                 TargetRole::Primary,
                 &settings,
-                &|_| 0,
+                |_| true,
+                |_| 0,
                 &mut Turn::default(),
                 Instant::now(),
             );
@@ -240,7 +287,15 @@ mod tests {
         for (reads, on_alone, on_nobody, on_two) in cases {
             let settings = settings(Balance::LeastConnections, reads);
             let chosen = |view| {
-                choose(view, TargetRole::Replica, &settings, &|_| 0, &mut Turn::default(), Instant::now())
+                choose(
+                    view,
+                    TargetRole::Replica,
+                    &settings,
+                    |_| true,
+                    |_| 0,
+                    &mut Turn::default(),
+                    Instant::now(),
+                )
             };
             assert_eq!(chosen(&alone), on_alone);
             assert_eq!(chosen(&nobody), Err(on_nobody));
@@ -280,8 +335,57 @@ mod tests {
         let turns = settings(Balance::RoundRobin, ReadsOnPrimary::Never);
         assert_eq!(shares(&weighted, &turns, &[], 10), Ok(BTreeMap::from([(0, 2), (1, 8)])));
         let mut last = Turn { number: u32::MAX, lasts: None };
-        assert!(choose(&weighted, TargetRole::Replica, &turns, &|_| 0, &mut last, Instant::now()).is_ok());
+        assert!(
+            choose(&weighted, TargetRole::Replica, &turns, |_| true, |_| 0, &mut last, Instant::now())
+                .is_ok()
+        );
         assert_eq!(last.number, 0, "turns begin anew");
+    }
+
+    #[test]
+    fn nodes_that_may_not_be_used_are_passed_over_and_none_is_its_own_answer() {
+        let far = |reads, primary, allowed: &[u16]| {
+            let view = view(&[
+                (P, true, primary, 1),
+                (R, true, Zone, 1),
+                (R, true, Zone, 3),
+                (R, true, Region, 1),
+                (R, true, Far, 1),
+            ]);
+            let balances = [Balance::LeastConnections, Balance::RoundRobin, Balance::Random];
+            let chosen = balances.map(|balance| {
+                let (settings, mut turn) = (settings(balance, reads), Turn { number: 3, lasts: None });
+                let may = |node: NodeIndex| allowed.contains(&node.0);
+                choose(&view, TargetRole::Replica, &settings, may, |_| 0, &mut turn, Instant::now())
+            });
+            assert!(chosen.iter().all(|one| *one == chosen[0]), "{chosen:?}");
+            chosen[0].map(|node| node.0)
+        };
+        use ReadsOnPrimary::{Always, IfNoReplica, Never};
+        assert_eq!(far(IfNoReplica, Zone, &[1]), Ok(1));
+        assert_eq!(far(IfNoReplica, Zone, &[2, 3, 4]), Ok(2));
+        assert_eq!(far(IfNoReplica, Region, &[3, 4]), Ok(3), "no further than the primary");
+        assert_eq!(far(IfNoReplica, Zone, &[3, 4]), Err(NoNode::Behind), "the primary is nearer");
+        assert_eq!(far(IfNoReplica, Region, &[4]), Err(NoNode::Behind));
+        assert_eq!(far(IfNoReplica, Far, &[4]), Ok(4));
+        assert_eq!(far(Never, Zone, &[4]), Ok(4), "it may not go to the primary");
+        assert_eq!(far(Never, Zone, &[]), Err(NoNode::Behind));
+        assert_eq!(far(Always, Zone, &[0, 4]), Ok(0), "the primary is one of those that read");
+    }
+
+    #[test]
+    fn a_single_reader_is_asked_for_once() {
+        let view = view(&[(P, true, Zone, 1), (R, true, Zone, 1)]);
+        let settings = settings(Balance::LeastConnections, ReadsOnPrimary::IfNoReplica);
+        let asked = std::cell::Cell::new(0);
+        let may = |_| {
+            asked.set(asked.get() + 1);
+            true
+        };
+        let load = |_| -> u32 { unreachable!("there is nothing to compare") };
+        let mut turn = Turn::default();
+        let node = choose(&view, TargetRole::Replica, &settings, may, load, &mut turn, Instant::now());
+        assert_eq!((node, asked.get()), (Ok(NodeIndex(1)), 1));
     }
 
     #[test]
@@ -291,7 +395,7 @@ mod tests {
         let mut turn = Turn::default();
         let mut choose = |now, loads: [u32; 2]| {
             let load = |node: NodeIndex| loads[usize::from(node.0)];
-            super::choose(&two, TargetRole::Replica, &least, &load, &mut turn, now).unwrap()
+            super::choose(&two, TargetRole::Replica, &least, |_| true, load, &mut turn, now).unwrap()
         };
         let began = Instant::now();
         let first = choose(began, [0, 0]);

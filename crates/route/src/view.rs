@@ -22,8 +22,16 @@ pub struct NodeId {
 pub struct ClusterView {
     nodes: Vec<NodeView>,
     primary: Result<NodeIndex, NoNode>,
-    readers: Vec<Reader>,
-    readers_and_primary: Vec<Reader>,
+    readers: Readers,
+    readers_and_primary: Readers,
+}
+
+/// The nodes that reads may go to, nearest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Readers {
+    all: Vec<Reader>,
+    /// So many of them are the nearest.
+    nearest: usize,
 }
 
 /// A node that reads may go to.
@@ -31,14 +39,46 @@ pub struct ClusterView {
 pub(crate) struct Reader {
     pub(crate) node: NodeIndex,
     pub(crate) weight: u32,
+    proximity: Proximity,
+}
+
+impl Readers {
+    /// The replicas that are up and have a weight; `primary` counts as one of them.
+    fn new(nodes: &[NodeView], primary: Option<NodeIndex>) -> Self {
+        let reads = |(index, node): &(NodeIndex, &NodeView)| {
+            let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
+            node.up && reads && node.weight > 0
+        };
+        let reader =
+            |(node, view): (_, &NodeView)| Reader { node, weight: view.weight, proximity: view.proximity };
+        let mut all: Vec<_> = numbered(nodes).filter(reads).map(reader).collect();
+        all.sort_by_key(|reader| reader.proximity);
+        let nearest = all
+            .first()
+            .map_or(0, |first| all.iter().take_while(|reader| reader.proximity == first.proximity).count());
+        Self { all, nearest }
+    }
+
+    /// Those that reads go to as long as one of them may be used.
+    #[inline]
+    pub(crate) fn nearest(&self) -> &[Reader] {
+        &self.all[..self.nearest]
+    }
+
+    /// Those behind them, and no further than `bound`: each distance for itself.
+    pub(crate) fn further(&self, bound: Option<Proximity>) -> impl Iterator<Item = &[Reader]> {
+        self.all[self.nearest..].chunk_by(|a, b| a.proximity == b.proximity).take_while(move |same| {
+            bound.is_none_or(|bound| same.iter().all(|reader| reader.proximity <= bound))
+        })
+    }
 }
 
 impl ClusterView {
     /// A view of these nodes, in the order of the configuration.
     pub fn new(nodes: Vec<NodeView>) -> Self {
         let primary = primary(&nodes);
-        let readers = nearest(&nodes, None);
-        let readers_and_primary = nearest(&nodes, primary.ok());
+        let readers = Readers::new(&nodes, None);
+        let readers_and_primary = Readers::new(&nodes, primary.ok());
         Self { nodes, primary, readers, readers_and_primary }
     }
 
@@ -63,8 +103,9 @@ impl ClusterView {
         self.primary
     }
 
-    /// The nearest nodes that are up, may read and have a weight.
-    pub(crate) fn readers(&self, and_primary: bool) -> &[Reader] {
+    /// The nodes that are up, may read and have a weight.
+    #[inline]
+    pub(crate) fn readers(&self, and_primary: bool) -> &Readers {
         if and_primary { &self.readers_and_primary } else { &self.readers }
     }
 }
@@ -82,17 +123,6 @@ fn primary(nodes: &[NodeView]) -> Result<NodeIndex, NoNode> {
         (Some(_), Some(_)) => Err(NoNode::Doubt),
         (None, _) => Err(NoNode::NoPrimary),
     }
-}
-
-/// The nearest replicas that are up and have a weight; `primary` counts as one of them.
-fn nearest(nodes: &[NodeView], primary: Option<NodeIndex>) -> Vec<Reader> {
-    let reads = |(index, node): &(NodeIndex, &NodeView)| {
-        let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
-        node.up && reads && node.weight > 0
-    };
-    let nearest = numbered(nodes).filter(reads).map(|(_, node)| node.proximity).min();
-    let there = numbered(nodes).filter(reads).filter(|(_, node)| Some(node.proximity) == nearest);
-    there.map(|(node, view)| Reader { node, weight: view.weight }).collect()
 }
 
 /// One node as last seen.

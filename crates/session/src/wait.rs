@@ -48,14 +48,14 @@ impl Session {
         let mut turn = self.group.turn.get();
         let settings = &self.group.shared.route;
         let chosen = if avoid.is_empty() {
-            route::choose(&view, target.role, settings, &load, &mut turn, now)
+            route::choose(&view, target.role, settings, |_| true, load, &mut turn, now)
         } else {
             let without = view.with(|nodes| {
                 for node in avoid {
                     nodes[usize::from(node.0)].up = false;
                 }
             });
-            route::choose(&without, target.role, settings, &load, &mut turn, now)
+            route::choose(&without, target.role, settings, |_| true, load, &mut turn, now)
         };
         self.group.turn.set(turn);
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
