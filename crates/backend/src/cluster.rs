@@ -73,6 +73,7 @@ impl Cluster {
                     role: node.role,
                     up: true,
                     why_down: None,
+                    identity: None,
                     proximity: proximity(&whole.instance, config.region.as_deref(), node),
                     weight: node.weight,
                 })

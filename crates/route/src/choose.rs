@@ -215,6 +215,7 @@ mod tests {
             role,
             up,
             why_down: None,
+            identity: None,
             proximity,
             weight,
         });

@@ -9,6 +9,7 @@ mod combine;
 mod decide;
 mod decision;
 mod explain;
+mod identity;
 mod map;
 mod reason;
 mod role;
@@ -28,5 +29,6 @@ pub use decision::{
     TargetRole,
 };
 pub use explain::{explain, reason_in_words};
+pub use identity::Identity;
 pub use map::DatabaseMap;
 pub use reason::{Reason, RoleReason, ShardReason};

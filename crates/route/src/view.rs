@@ -3,6 +3,7 @@
 use config::{ClusterId, NodeRole};
 
 use crate::choose::NoNode;
+use crate::identity::Identity;
 
 /// Index of a node in its cluster's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,6 +137,8 @@ pub struct NodeView {
     pub up: bool,
     /// Why, in words, when it isn't.
     pub why_down: Option<String>,
+    /// Which server answered there last, and on which timeline; `None`: it hasn't said. Kept while it is down.
+    pub identity: Option<Identity>,
     /// In this pgweir's region and zone, in its region, or elsewhere.
     pub proximity: Proximity,
     /// Share of reads (`weight`).

@@ -9,7 +9,7 @@ use route::view::{ClusterView, NodeView};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::{ProbeError, Prober};
+use super::probe::{Found, ProbeError, Prober};
 use crate::cluster::{Cluster, Node};
 
 /// Between probes while something is about to change.
@@ -75,7 +75,7 @@ impl Watcher {
         }
     }
 
-    fn judge(&mut self, outcome: Result<NodeRole, ProbeError>) {
+    fn judge(&mut self, outcome: Result<Found, ProbeError>) {
         match outcome {
             Ok(found) => self.found(found),
             Err(error) if error.shows_life() => self.shut_out(&error),
@@ -83,11 +83,14 @@ impl Watcher {
         }
     }
 
-    fn found(&mut self, found: NodeRole) {
+    fn found(&mut self, found: Found) {
         let index = usize::from(self.node.id.node.0);
         let configured = self.cluster.config.nodes.get(index).and_then(|node| node.role);
-        let role = self.role_shown(configured, found);
-        self.up(|view| view.role = Some(role));
+        let role = self.role_shown(configured, found.role);
+        self.up(|view| {
+            view.role = Some(role);
+            view.identity = found.identity;
+        });
         let before = match self.state {
             State::Found { unsettled } => unsettled,
             State::Shut | State::Failing(_) => 0,

@@ -1,9 +1,11 @@
 //! One probe of one node, and what it tells.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use config::NodeRole;
 use deadpool::managed::{Object, PoolError};
+use route::Identity;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -12,13 +14,38 @@ use super::connection::{Connector, ControlPool};
 use crate::connect::{ConnectError, Login, ServerTarget};
 
 /// Schema and all: a search_path of the database must not put another function in its place.
-const QUESTION: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+const ROLE: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
+/// The role and the identity. A primary's timeline is the one that it writes now: the checkpoint's is late after a
+/// promotion. A standby's is the one that it receives; where that isn't shown (no connection to its primary, or no
+/// pg_monitor) what its control file says is at most too low.
+const ROLE_AND_IDENTITY: &str = "\
+    SELECT recovery,
+           CASE WHEN recovery THEN pg_catalog.to_hex(coalesce(
+               (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
+               (SELECT greatest(timeline_id, min_recovery_end_timeline)
+                FROM pg_catalog.pg_control_checkpoint(), pg_catalog.pg_control_recovery())))
+           ELSE \"left\"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END,
+           (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+           (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8
+    FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery) AS now";
 
 /// Probes one node.
 #[derive(Debug)]
 pub(super) struct Prober {
     pool: ControlPool,
     timeout: Duration,
+    /// It doesn't say who it is: a managed service, another kind of server, or a login without the right.
+    role_only: AtomicBool,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// In recovery or not.
+    pub(super) role: NodeRole,
+    /// `None`: it doesn't say.
+    pub(super) identity: Option<Identity>,
 }
 
 /// Why a probe found no role.
@@ -34,7 +61,7 @@ pub(super) enum ProbeError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// An answer to something else.
-    #[error("the answer to {QUESTION} is neither t nor f")]
+    #[error("the answer to {ROLE} is neither t nor f")]
     Answer,
     /// The pool of control connections gave none.
     #[error("no control connection: {0}")]
@@ -47,34 +74,65 @@ impl Prober {
         let builder = ControlPool::builder(Connector { target, login }).max_size(1);
         // A builder fails only where a time limit is set without a runtime.
         let pool = builder.build().unwrap_or_else(|error| unreachable!("{error}"));
-        Prober { pool, timeout }
+        Prober { pool, timeout, role_only: AtomicBool::new(false) }
     }
 
     /// Asks the node what it is.
-    pub(super) async fn probe(&self) -> Result<NodeRole, ProbeError> {
+    pub(super) async fn probe(&self) -> Result<Found, ProbeError> {
         let end = Instant::now() + self.timeout;
         // Connecting has the same limit of its own, and says what it was about when it is reached.
         let client = self.pool.get().await.map_err(ProbeError::from_pool)?;
-        let answer = timeout_at(end, ask(&client)).await.unwrap_or(Err(ProbeError::Timeout(self.timeout)));
+        let answer =
+            timeout_at(end, self.ask(&client)).await.unwrap_or(Err(ProbeError::Timeout(self.timeout)));
         if answer.is_err() {
             // Its state is in doubt: an answer may still be on its way.
             drop(Object::take(client));
         }
         answer
     }
+
+    async fn ask(&self, client: &Client) -> Result<Found, ProbeError> {
+        if !self.role_only.load(Ordering::Relaxed) {
+            match client.simple_query(ROLE_AND_IDENTITY).await {
+                Ok(messages) => return found(&messages),
+                Err(error) if is_unknown_there(&error) => {
+                    tracing::warn!(
+                        %error,
+                        "a server doesn't tell its timeline: of two that are out of recovery none can be chosen"
+                    );
+                    self.role_only.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        found(&client.simple_query(ROLE).await?)
+    }
 }
 
-async fn ask(client: &Client) -> Result<NodeRole, ProbeError> {
-    let messages = client.simple_query(QUESTION).await?;
-    let answer = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
+/// The server doesn't understand what it was asked, or doesn't say it to this login.
+fn is_unknown_there(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("42") || code.code().starts_with("0A"))
+}
+
+/// The first row's values.
+fn found(messages: &[SimpleQueryMessage]) -> Result<Found, ProbeError> {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    match answer {
-        Some("f") => Ok(NodeRole::Primary),
-        Some("t") => Ok(NodeRole::Replica),
-        _ => Err(ProbeError::Answer),
-    }
+    let value = |column| row.and_then(|row| row.try_get(column).ok().flatten());
+    let role = match value(0) {
+        Some("f") => NodeRole::Primary,
+        Some("t") => NodeRole::Replica,
+        _ => return Err(ProbeError::Answer),
+    };
+    let identity = || {
+        let timeline = u32::from_str_radix(value(1)?, 16).ok()?;
+        // It is unsigned, and shown as a signed number.
+        let system = value(2)?.parse::<i64>().ok()?.cast_unsigned();
+        Some(Identity { system, timeline, started: value(3)?.parse().ok()? })
+    };
+    Ok(Found { role, identity: identity() })
 }
 
 impl ProbeError {

@@ -100,6 +100,10 @@ async fn roles_are_found_and_an_outage_and_a_promotion_are_seen() {
     let roles = |nodes: &[NodeView]| nodes.iter().map(|node| node.role).collect::<Vec<_>>();
     assert_eq!(roles(&watched.nodes()), [Some(Primary), Some(Replica)]);
     assert!(watched.nodes().iter().all(|node| node.up));
+    let identity = |node: usize| watched.nodes()[node].identity.expect("who it is");
+    let (first, copy) = (identity(0), identity(1));
+    assert_eq!((first.system, first.timeline, copy.timeline), (copy.system, 1, 1));
+    assert_ne!(first.started, copy.started);
 
     watched.servers.kill(1).unwrap();
     watched.until_down(1).await;
@@ -113,8 +117,14 @@ async fn roles_are_found_and_an_outage_and_a_promotion_are_seen() {
     watched.until_down(0).await;
     watched.servers.promote(1).unwrap();
     watched.until("promoted", |view| view.nodes()[1].role == Some(Primary)).await;
+    let promoted = identity(1);
+    assert_eq!((promoted.system, promoted.timeline), (first.system, 2), "without waiting for a checkpoint");
+    assert_ne!(promoted.started, copy.started, "it was started again before");
     watched.servers.follow(0, 1).unwrap();
     watched.until("a replica", |view| view.nodes()[0].role == Some(Replica) && view.nodes()[0].up).await;
+    watched
+        .until("on the new timeline", |view| view.nodes()[0].identity.is_some_and(|id| id.timeline == 2))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
