@@ -30,6 +30,7 @@ mod replication;
 mod server;
 mod server_config;
 mod sql_text;
+mod wal;
 mod workdir;
 
 pub use account::spawn_bound;
@@ -42,6 +43,7 @@ pub use ports::free_port;
 pub use server::Mode;
 pub use server_config::Auth;
 pub use sql_text::url_part;
+pub use wal::Lsn;
 
 /// The superuser of every cluster. Its password is the cluster's own: [`Cluster::superuser_password`].
 pub const SUPERUSER: &str = "postgres";

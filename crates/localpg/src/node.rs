@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -228,9 +229,24 @@ impl Node {
 
     /// Runs one of the server's programs under the server's account, as the superuser.
     pub(crate) fn run(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<String> {
+        program::run(name, self.command(name, arguments), "", limit)
+    }
+
+    /// As [`Node::run`], of a program that may fail: its stdout and its stderr.
+    pub(crate) fn run_to_any_end(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<(String, String)> {
+        let ended = program::run_to_any_end(name, self.command(name, arguments), "", limit)?;
+        Ok((ended.1, ended.2))
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = self.plan.account.command(self.plan.binaries.program(name));
         command.args(arguments).current_dir(&self.folder).env("PGPASSWORD", &self.plan.superuser_password);
-        program::run(name, command, "", limit)
+        command
     }
 
     /// Runs SQL through `psql` over the Unix socket, unaligned and without headers.

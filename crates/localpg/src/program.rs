@@ -1,7 +1,7 @@
 //! Runs a program to its end, within a deadline.
 
 use std::io::{Read, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,24 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Program`] with its stderr if it fails; [`Error::Timeout`] (it is killed then) after `limit`.
-pub(crate) fn run(name: &str, mut command: Command, input: &str, limit: Duration) -> Result<String> {
+pub(crate) fn run(name: &str, command: Command, input: &str, limit: Duration) -> Result<String> {
+    let (status, stdout, stderr) = run_to_any_end(name, command, input, limit)?;
+    if status.success() {
+        return Ok(stdout);
+    }
+    Err(Error::Program { program: name.to_owned(), status, stderr: stderr.trim().to_owned() })
+}
+
+/// As [`run`], of a program that may fail: how it ended, its stdout and its stderr.
+///
+/// # Errors
+/// [`Error::Timeout`] (it is killed then) after `limit`.
+pub(crate) fn run_to_any_end(
+    name: &str,
+    mut command: Command,
+    input: &str,
+    limit: Duration,
+) -> Result<(ExitStatus, String, String)> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Error::io(format!("run {name}")))?;
     let (done, outcome) = channel();
@@ -34,10 +51,7 @@ pub(crate) fn run(name: &str, mut command: Command, input: &str, limit: Duration
     match outcome.recv_timeout(limit) {
         Ok((stdout, stderr)) => {
             let status = child.wait().map_err(Error::io(format!("wait for {name}")))?;
-            if status.success() {
-                return Ok(stdout);
-            }
-            Err(Error::Program { program: name.to_owned(), status, stderr: stderr.trim().to_owned() })
+            Ok((status, stdout, stderr))
         }
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             // It may have ended just now; either way it is to be reaped.

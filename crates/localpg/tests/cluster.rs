@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pgweir_localpg::{Auth, Cluster, Error, Mode};
+use pgweir_localpg::{Auth, Cluster, Error, Lsn, Mode};
 
 fn cluster(name: &str, replicas: usize) -> Cluster {
     let builder = Cluster::builder().name(name).replicas(replicas);
@@ -64,6 +64,31 @@ fn a_promoted_replica_takes_writes_and_the_others_follow_it() {
     cluster.stop(1, Mode::Immediate).unwrap();
     cluster.promote(0).unwrap();
     cluster.psql(0, "app", "insert into t values (8)").unwrap();
+}
+
+/// A replica that was cut off before the last write: that write's commit lies above the position of its promotion.
+#[test]
+fn what_a_promotion_loses_lies_above_its_position() {
+    let cluster = cluster("pg", 1);
+    let position = |sql: &str| cluster.psql(0, "app", sql).unwrap().parse::<Lsn>().unwrap();
+    cluster.psql(0, "app", "create table t (n int)").unwrap();
+    let from = position("select pg_current_wal_insert_lsn()");
+    let write = "insert into t values (1) returning pg_current_xact_id()";
+    let kept: u32 = cluster.psql(0, "app", write).unwrap().parse().unwrap();
+    cluster.wait_caught_up(1).unwrap();
+    assert_eq!(cluster.switch_point(0).unwrap(), None);
+    cluster.configure(1, "primary_conninfo", "").unwrap();
+    eventually("the replica is cut off", || {
+        cluster.psql(0, "app", "select count(*) from pg_stat_replication").unwrap() == "0"
+    });
+    let lost: u32 = cluster.psql(0, "app", write).unwrap().parse().unwrap();
+    cluster.kill(0).unwrap();
+    cluster.promote(1).unwrap();
+    assert_eq!(cluster.psql(1, "app", "select count(*) from t").unwrap(), "1");
+    let switch = cluster.switch_point(1).unwrap().unwrap();
+    let commits = cluster.commits(0, 1, from).unwrap();
+    assert!(from < commits[&kept] && commits[&kept] < switch, "{commits:?}, promoted at {switch}");
+    assert!(commits[&lost] >= switch, "{commits:?}, promoted at {switch}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod error;
 mod fault_proxy;
 mod faults;
 mod frame;
+pub mod history;
 mod login;
 mod pgweir;
 mod script;
@@ -17,7 +18,7 @@ mod setup;
 mod stream;
 mod yaml;
 
-pub use localpg::{Auth, Binaries, Builder, Cluster, Mode, Node, SUPERUSER, free_port, spawn_bound};
+pub use localpg::{Auth, Binaries, Builder, Cluster, Lsn, Mode, Node, SUPERUSER, free_port, spawn_bound};
 
 pub use address::Address;
 pub use certificates::Certificates;
