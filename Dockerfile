@@ -4,7 +4,7 @@ WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin pgweir && cp target/release/pgweir /usr/local/bin/pgweir
+    cargo build --release --locked -p pgweir && cp target/release/pgweir /usr/local/bin/pgweir
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 6432 --no-create-home --shell /usr/sbin/nologin pgweir

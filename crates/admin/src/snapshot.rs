@@ -76,6 +76,8 @@ pub struct CoreState {
     pub shape_hits: u64,
     /// Texts whose shape was new.
     pub shape_misses: u64,
+    /// Bytes that its thread has allocated since it began.
+    pub allocated: u64,
 }
 
 /// One pool: a database, a user and a node.

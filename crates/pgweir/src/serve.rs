@@ -46,6 +46,7 @@ async fn serve(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<(
         seats: Arc::new(Seats::default()),
         stop: watch::Sender::new(Stop::No),
         started: Instant::now(),
+        allocated,
         code: std::sync::atomic::AtomicU64::default(),
     });
     let listeners = bind(&config)?;
@@ -229,6 +230,11 @@ async fn everybody_gone(context: &Context) {
     while context.seats.clients() + context.seats.cleanups() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Bytes that this thread has allocated, by the allocator's own count.
+fn allocated() -> u64 {
+    tikv_jemalloc_ctl::thread::allocatedp::read().map_or(0, |count| count.get())
 }
 
 /// A client and its server connection take a file each: as many as this process may have.

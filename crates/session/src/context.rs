@@ -34,6 +34,8 @@ pub struct Context {
     pub stop: watch::Sender<Stop>,
     /// When this process began to serve.
     pub started: Instant,
+    /// Bytes that the thread which asks has allocated since it began.
+    pub allocated: fn() -> u64,
     /// Counted on when the code that a database runs may have changed.
     pub code: AtomicU64,
 }

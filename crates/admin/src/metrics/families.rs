@@ -212,6 +212,11 @@ fn cores(snapshot: &Snapshot) -> Vec<Family> {
         gauge("shapes", "Statement shapes that the core knows", of(|core| count(core.shapes))),
         counter("shape_hits", "Statements whose shape was known", of(|core| number(core.shape_hits))),
         counter("shape_misses", "Statements whose shape was new", of(|core| number(core.shape_misses))),
+        counter(
+            "core_allocated_bytes",
+            "Memory that the core has asked for",
+            of(|core| number(core.allocated)),
+        ),
     ]
 }
 
@@ -280,8 +285,10 @@ mod tests {
         let sum = StatsSum { transactions: 12, wait_time: 1_500_000, lost: 3, ..StatsSum::default() };
         snapshot.counters.insert(name, sum);
         snapshot.clients.insert(("app\"1".into(), "app".into()), counts(3, 1, 0));
-        snapshot.cores =
-            vec![Some(CoreState { clients: 4, shapes: 9, shape_hits: 8, shape_misses: 7 }), None];
+        snapshot.cores = vec![
+            Some(CoreState { clients: 4, shapes: 9, shape_hits: 8, shape_misses: 7, allocated: 6 }),
+            None,
+        ];
         render(&snapshot).unwrap()
     }
 
@@ -301,6 +308,7 @@ mod tests {
             "pgweir_node_role{cluster=\"us\",node=\"us-1\",role=\"primary\"} 1.0",
             "pgweir_core_up{core=\"1\"} 0.0",
             "pgweir_shape_misses_total{core=\"0\"} 7.0",
+            "pgweir_core_allocated_bytes_total{core=\"0\"} 6.0",
             "pgweir_stopping 0.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -28,8 +28,10 @@ pub(super) struct Part {
 pub(super) fn read(core: &Rc<Core>, detail: Detail) -> Part {
     let now = Instant::now();
     let index = core.pools.core;
+    // First: what a look at it allocates itself is the next one's.
+    let allocated = (core.context.allocated)();
     let (shapes, shape_hits, shape_misses) = core.shape_stats();
-    let state = CoreState { clients: core.client_count(), shapes, shape_hits, shape_misses };
+    let state = CoreState { clients: core.client_count(), shapes, shape_hits, shape_misses, allocated };
     let local = core.pools.pools();
     let pools = local.iter().map(|pool| (pool_state(pool, now), pool.stats.sum())).collect();
     let mut part = Part {

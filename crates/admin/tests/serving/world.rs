@@ -70,6 +70,7 @@ impl World {
             seats: Arc::new(Seats::default()),
             stop: watch::Sender::new(Stop::No),
             started: Instant::now(),
+            allocated: || 0,
             code: std::sync::atomic::AtomicU64::default(),
         });
         let statements = Arc::new(Statements::default());

@@ -4,19 +4,22 @@ use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
 
 use crate::demo::regions::Regions;
 use crate::demo::{PASSWORD, USER};
 
 /// How long it may take to let transactions end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked whether it still runs. (tokio's own child processes would make every core look after them
+/// whenever it wakes up.)
+const GLANCE: Duration = Duration::from_millis(50);
 const HTTP_PORT: u16 = 9632;
 
 /// `pgweir run` in front of the regions. Dropping it kills it.
@@ -45,7 +48,6 @@ impl Proxy {
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0) // a terminal's Ctrl-C is ours alone
-            .kill_on_drop(true)
             .spawn()
             .context("pgweir could not be started")?;
         Ok(Proxy { child, folder, port, http_port })
@@ -65,7 +67,7 @@ impl Proxy {
 
     /// Completes with the reason when it ends although nobody asked for it.
     pub(super) async fn ended(&mut self) -> anyhow::Error {
-        match self.child.wait().await {
+        match self.wait().await {
             Ok(status) => anyhow!("pgweir ended with {status}\n{}", self.log_tail()),
             Err(error) => anyhow!("pgweir cannot be watched: {error}"),
         }
@@ -81,14 +83,29 @@ impl Proxy {
 
     /// SIGTERM, and SIGKILL if that takes too long.
     pub(super) async fn stop(mut self) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
             // A child that has not been waited for keeps its number, so this reaches nobody else.
             let _ = kill_process(pid, Signal::TERM);
         }
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        let _: Result<_, _> = tokio::time::timeout(PATIENCE, self.wait()).await;
+    }
+
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(GLANCE).await;
         }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Neither reaches a child that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -97,7 +114,7 @@ impl Proxy {
 fn this_program() -> std::io::Result<Command> {
     let program = std::env::current_exe()?;
     let death_signal = ["--pdeathsig", "TERM", "--"];
-    let mut probe = std::process::Command::new("setpriv");
+    let mut probe = Command::new("setpriv");
     let probe = probe.args(death_signal).arg("true").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if probe.is_ok_and(|status| status.success()) {
         let mut command = Command::new("setpriv");
