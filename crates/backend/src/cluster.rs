@@ -68,14 +68,9 @@ impl Cluster {
             config
                 .nodes
                 .iter()
-                .map(|node| NodeView {
-                    name: node.name.clone(),
-                    role: node.role,
-                    up: true,
-                    why_down: None,
-                    identity: None,
-                    proximity: proximity(&whole.instance, config.region.as_deref(), node),
-                    weight: node.weight,
+                .map(|node| {
+                    let proximity = proximity(&whole.instance, config.region.as_deref(), node);
+                    NodeView::new(node.name.clone(), node.role, proximity, node.weight)
                 })
                 .collect(),
         );

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use config::Balance;
+use route::Latency;
 use wire::backend::TransactionStatus;
 
 use crate::budget::TURN;
@@ -39,6 +41,8 @@ pub struct LocalPool {
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     opening: Cell<usize>,
     leased: Cell<u32>,
+    /// What reads take on this core, kept with peak_ewma alone.
+    latency: Cell<Latency>,
     /// A request to lend is on its way to this core.
     asked: Cell<Option<Instant>>,
 }
@@ -118,6 +122,7 @@ impl LocalPool {
             waiters: RefCell::default(),
             opening: Cell::new(0),
             leased: Cell::new(0),
+            latency: Cell::default(),
             asked: Cell::new(None),
         })
     }
@@ -180,6 +185,24 @@ impl LocalPool {
     pub fn load(&self) -> u32 {
         let waiting = u32::try_from(self.waiters.borrow().len()).unwrap_or(u32::MAX);
         self.leased.get().saturating_add(waiting)
+    }
+
+    /// What a choice of node balances: the load, or with peak_ewma the latency to be expected.
+    #[inline]
+    pub fn cost(&self, balance: Balance, now: Instant) -> u64 {
+        match balance {
+            Balance::PeakEwma => self.latency.get().cost(self.load(), now),
+            Balance::LeastConnections | Balance::RoundRobin | Balance::Random | Balance::Weighted => {
+                u64::from(self.load())
+            }
+        }
+    }
+
+    /// A read of this core was answered after so long.
+    pub fn note_answer(&self, took: Duration, now: Instant) {
+        let mut latency = self.latency.get();
+        latency.observe(took, now);
+        self.latency.set(latency);
     }
 
     /// Connections in use on this core.

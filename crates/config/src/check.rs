@@ -46,7 +46,7 @@ pub(crate) fn check(
 /// `None` only where the checked type cannot be made at all; errors are in the sink.
 fn assemble(raw: &raw::File, context: &Context<'_>) -> Option<Config> {
     let instance = listen::instance(&raw.instance.clone_or_default(), context);
-    let health = pool::health(&raw.health.clone_or_default(), context);
+    let health = pool::health(&raw.health.clone_or_default());
     let clusters = clusters::clusters(raw.clusters.get(), instance.fleet, context);
     let users = users::users(raw, context);
     let mut config = Config {

@@ -64,9 +64,9 @@ choices! {
         ["session" => Session, "transaction" => Transaction, "statement" => Statement];
     RoleSetting: "auto, primary, replica or observe",
         ["auto" => Auto, "primary" => Primary, "replica" => Replica, "observe" => Observe];
-    Balance: "least_connections, round_robin or random",
-        ["least_connections" => LeastConnections, "round_robin" => RoundRobin, "random" => Random],
-        later ["weighted", "peak_ewma"];
+    Balance: "least_connections, round_robin, random, weighted or peak_ewma",
+        ["least_connections" => LeastConnections, "round_robin" => RoundRobin, "random" => Random,
+         "weighted" => Weighted, "peak_ewma" => PeakEwma];
     ReadsOnPrimary: "if_no_replica, always or never",
         ["if_no_replica" => IfNoReplica, "always" => Always, "never" => Never];
     OnLoss: "close or keep", ["close" => Close, "keep" => Keep];

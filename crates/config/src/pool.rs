@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::Context;
 use crate::model::{
-    Balance, Config, Health, Limits, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary,
+    Balance, Config, Health, Limits, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary,
     RoleSetting, RouteOverrides, RouteSettings, Share,
 };
 use crate::raw;
@@ -142,7 +142,7 @@ pub(crate) fn default_route() -> RouteSettings {
     RouteSettings {
         role: RoleSetting::Auto,
         balance: Balance::LeastConnections,
-        max_lag: Duration::from_secs(10),
+        max_lag: Some(MaxLag::Time(Duration::from_secs(10))),
         reads_on_primary: ReadsOnPrimary::IfNoReplica,
     }
 }
@@ -153,12 +153,11 @@ pub(crate) fn route_defaults(raw: &raw::Route, context: &Context<'_>) -> RouteSe
 
 pub(crate) fn route_overrides(raw: &raw::Route, context: &Context<'_>) -> RouteOverrides {
     // `consistency` and `transactions` have one meaning each in this version: others were refused when they were read.
-    context.warn_no_effect(&raw.max_lag);
     context.warn_no_effect(&raw.replica_wait);
     RouteOverrides {
         role: raw.role.get().map(|role| role.0),
         balance: raw.balance.get().map(|balance| balance.0),
-        max_lag: raw.max_lag.get().map(|span| span.0),
+        max_lag: raw.max_lag.get().map(|limit| limit.map(|limit| limit.0)),
         reads_on_primary: raw.reads_on_primary.get().map(|reads| reads.0),
     }
 }
@@ -176,12 +175,12 @@ impl RouteSettings {
     }
 }
 
-pub(crate) fn health(raw: &raw::Health, context: &Context<'_>) -> Health {
-    context.warn_no_effect(&raw.slow_start);
+pub(crate) fn health(raw: &raw::Health) -> Health {
     Health {
         interval: span(&raw.interval, Duration::from_secs(5)),
         timeout: span(&raw.timeout, Duration::from_secs(2)),
         failures: raw.failures.get().and_then(|count| u32::try_from(count.0).ok()).unwrap_or(3),
+        slow_start: wait(&raw.slow_start, Duration::from_secs(30)),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::choices::{Consistency, LogFormat, LogLevel, SaidRole, SchemeType, Tra
 use crate::model::{AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
 use crate::said::{Many, Named, Said, Short};
 use crate::scalar::{
-    Address, AutoCount, Choice, Count, Flag, KeyValue, Number, Password, Port, ShareOf, Size, Span, Text,
-    Url, Wait,
+    Address, AutoCount, Choice, Count, Flag, KeyValue, LagLimit, Number, Password, Port, ShareOf, Size, Span,
+    Text, Url, Wait,
 };
 
 /// Structs whose every field may be left out.
@@ -239,8 +239,8 @@ shapes! {
         transactions: Choice<Transactions>,
         /// How a node is chosen; default least_connections.
         balance: Choice<Balance>,
-        /// Replicas further behind are out; default 10s; no effect in this version.
-        max_lag: Span,
+        /// Replicas further behind, in time or bytes of WAL, are out of the reads; default 10s; null: none is.
+        max_lag: Option<LagLimit>,
         /// How long a read may wait for a replica; no effect in this version.
         replica_wait: Wait,
         /// When the primary takes reads; default if_no_replica.
@@ -254,7 +254,7 @@ shapes! {
         timeout: Span,
         /// In a row, and the node is out; default 3.
         failures: Count,
-        /// No effect in this version.
+        /// How long a replica that returns takes to come to its share of reads; default 30s; 0s: at once.
         slow_start: Wait,
     }
 

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::json;
 
-use crate::model::{Secret, Share};
+use crate::model::{MaxLag, Secret, Share};
 use crate::reader::Ask;
 use crate::tree::{Style, plain_kind};
 use crate::units;
@@ -85,7 +85,7 @@ macro_rules! scalars {
     )* };
 }
 scalars!(
-    Text, Password, Url, Flag, Port, Count, Number, Span, Wait, Size, AutoCount, ShareOf, Address, KeyValue,
+    Text, Password, Url, Flag, Port, Count, Number, Span, Wait, Size, AutoCount, ShareOf, LagLimit, Address, KeyValue,
     Choice<C: Choices>
 );
 
@@ -275,6 +275,28 @@ impl Scalar for ShareOf {
     }
     fn schema() -> serde_json::Value {
         json!({"anyOf": [{"type": "string", "pattern": "^[0-9]{1,3}%$"}, Number::schema()]})
+    }
+}
+
+/// How far behind: a time or bytes of WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LagLimit(pub(crate) MaxLag);
+
+impl Scalar for LagLimit {
+    const ASK: &'static str =
+        "$scalar:a duration such as 500ms or 10s, or a size such as 16MB, more than zero";
+    fn parse(text: &str, _: Style, shown: &str) -> Result<Self, String> {
+        let limit = match units::bytes(text) {
+            Ok(bytes) => MaxLag::Bytes(bytes),
+            Err(_) => units::duration(text).map(MaxLag::Time).map_err(|why| format!("found {shown}{why}"))?,
+        };
+        match limit {
+            MaxLag::Bytes(0) | MaxLag::Time(Duration::ZERO) => Err(format!("found {shown}")),
+            MaxLag::Bytes(_) | MaxLag::Time(_) => Ok(LagLimit(limit)),
+        }
+    }
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [Span::schema(), Size::schema()]})
     }
 }
 

@@ -5,7 +5,7 @@ use crate::listen::DEFAULT_TCP;
 use crate::model::{Config, PoolSettings, Share};
 use crate::pool::{default_pool, default_route};
 use crate::scalar::word;
-use crate::units::{write_bytes, write_duration, write_optional};
+use crate::units::{write_bytes, write_duration, write_lag, write_optional};
 
 /// A row of SHOW CONFIG: its key, its value now, its default, and whether a reload may change it.
 pub type ShownSetting = (String, String, String, bool);
@@ -68,6 +68,7 @@ const ROWS: &[Row] = &[
     ("limits.max_message", true, || "1GiB".into(), |c| write_bytes(c.limits.max_message)),
     ("route.role", true, || word(default_route().role).into(), |c| word(c.route.role).to_owned()),
     ("route.balance", true, || word(default_route().balance).into(), |c| word(c.route.balance).to_owned()),
+    ("route.max_lag", true, || write_lag(default_route().max_lag), |c| write_lag(c.route.max_lag)),
     (
         "route.reads_on_primary",
         true,
@@ -77,6 +78,7 @@ const ROWS: &[Row] = &[
     ("health.interval", true, || "5s".into(), |c| write_duration(c.health.interval)),
     ("health.timeout", true, || "2s".into(), |c| write_duration(c.health.timeout)),
     ("health.failures", true, || "3".into(), |c| c.health.failures.to_string()),
+    ("health.slow_start", true, || "30s".into(), |c| write_duration(c.health.slow_start)),
     ("failover.wait", true, || "1m".into(), |c| write_duration(c.failover_wait)),
 ];
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::MaxLag;
+
 /// Unit and how many microseconds it has; larger ones first, for printing.
 const DURATIONS: [(&str, u64); 7] = [
     ("d", 86_400_000_000),
@@ -84,10 +86,20 @@ pub(crate) fn write_optional(duration: Option<Duration>) -> String {
     duration.map_or_else(|| "null".into(), write_duration)
 }
 
+/// A limit of lag, or `null`.
+pub(crate) fn write_lag(limit: Option<MaxLag>) -> String {
+    match limit {
+        None => "null".into(),
+        Some(MaxLag::Time(time)) => write_duration(time),
+        Some(MaxLag::Bytes(bytes)) => write_bytes(bytes),
+    }
+}
+
 /// The shortest way to write a number of bytes.
-pub(crate) fn write_bytes(bytes: u32) -> String {
+pub(crate) fn write_bytes(bytes: impl Into<u64>) -> String {
+    let bytes = bytes.into();
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("kB", 10)] {
-        if bytes != 0 && bytes.is_multiple_of(1u32 << shift) {
+        if bytes != 0 && bytes.is_multiple_of(1u64 << shift) {
             return format!("{}{unit}", bytes >> shift);
         }
     }
@@ -115,6 +127,9 @@ mod tests {
         assert_eq!(bytes("64kB"), Ok(65536));
         assert_eq!(bytes("1GiB"), Ok(1 << 30));
         assert!(bytes("5").is_err() && bytes("x").is_err() && bytes("99999999999999999999GB").is_err());
-        assert_eq!((write_bytes(1 << 30), write_bytes(1536 << 10)), ("1GiB".to_owned(), "1536kB".to_owned()));
+        assert_eq!(
+            (write_bytes(1u32 << 30), write_bytes(1536u32 << 10)),
+            ("1GiB".to_owned(), "1536kB".to_owned())
+        );
     }
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 use std::path::Path;
+use std::time::Duration;
 
-use pgweir_config::{Errors, parse_yaml};
+use pgweir_config::{Errors, MaxLag, parse_yaml};
 
 fn errors(text: &str) -> Vec<String> {
     let env = |name: &str| (name == "SECRET").then(|| "hunter2".to_owned());
@@ -222,7 +223,6 @@ fn what_this_version_cannot_obey_is_an_error_with_its_place() {
             "users: {a: {server: {user: b, password_command: c}}}",
             "3:49: users.a.server.password_command: is not supported",
         ),
-        ("route: {balance: peak_ewma}", "3:18: route.balance: `peak_ewma` is not supported"),
         ("route: {consistency: database}", "3:22: route.consistency: `database` is not supported"),
         ("route: {consistency: strong}", "3:22: route.consistency: `strong` is not supported"),
         (
@@ -282,9 +282,7 @@ fn harmless_settings_without_effect_are_warned_of() {
         [
             "f.yaml:3:43: databases.app.max_pools: has no effect in this version",
             "f.yaml:3:57: databases.app.two_phase: has no effect in this version",
-            "f.yaml:4:22: health.slow_start: has no effect in this version",
             "f.yaml:5:23: route.replica_wait: has no effect in this version",
-            "f.yaml:5:37: route.max_lag: has no effect in this version",
         ]
     );
 }
@@ -376,7 +374,6 @@ databases:
             "users.app.server.password_command",
             "route.consistency",
             "route.transactions",
-            "route.balance",
             "clusters.us.discover",
             "databases.saas.coordinator",
             "databases.saas.sharding.schemes.h.type",
@@ -386,4 +383,24 @@ databases:
             "databases.saas.sharding.tables.t.key",
         ]
     );
+}
+
+#[test]
+fn lag_is_bounded_in_time_or_in_bytes() {
+    let file = |route: &str| {
+        format!(
+            "users: {{u: {{password: x}}}}\nclusters: {{us: {{nodes: {{a: {{host: a}}}}}}}}\ndatabases: {{app: {{cluster: us}}}}\nroute: {{{route}}}\n"
+        )
+    };
+    let parsed = |route: &str| parse_yaml(&file(route), "f.yaml", &|_| None, Path::new(""));
+    let limit = |route: &str| parsed(route).unwrap().route.max_lag;
+    assert_eq!(limit(""), Some(MaxLag::Time(Duration::from_secs(10))));
+    assert_eq!(limit("max_lag: 1.5s"), Some(MaxLag::Time(Duration::from_millis(1500))));
+    assert_eq!(limit("max_lag: 16MB"), Some(MaxLag::Bytes(16 << 20)));
+    assert_eq!(limit("max_lag: null"), None);
+    for nonsense in ["0s", "0MB", "10", "ten", "16 MBit"] {
+        let errors = parsed(&format!("max_lag: {nonsense}")).unwrap_err().to_string();
+        assert!(errors.contains("4:18: route.max_lag: found"), "{nonsense}: {errors}");
+        assert!(errors.contains("or a size such as 16MB"), "{nonsense}: {errors}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Two steps: [`decide`] says which shard and which role (from the statement alone), [`choose`] says which node of
 //! that shard (from the cluster view and the load).
 
+mod balance;
 mod catalog;
 mod choose;
 mod combine;
@@ -10,7 +11,9 @@ mod decide;
 mod decision;
 mod explain;
 mod identity;
+mod latency;
 mod map;
+mod readers;
 mod reason;
 mod role;
 mod shard;
@@ -20,8 +23,9 @@ mod sql_tests;
 mod testing;
 pub mod view;
 
+pub use balance::Turn;
 pub use catalog::{CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow};
-pub use choose::{NoNode, Turn, choose};
+pub use choose::{NoNode, choose};
 pub use combine::combine;
 pub use decide::{decide, describe};
 pub use decision::{
@@ -30,5 +34,6 @@ pub use decision::{
 };
 pub use explain::{explain, reason_in_words};
 pub use identity::Identity;
+pub use latency::Latency;
 pub use map::DatabaseMap;
 pub use reason::{Reason, RoleReason, ShardReason};

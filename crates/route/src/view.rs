@@ -1,9 +1,12 @@
 //! What is known of a cluster's nodes: written by `backend`'s control task, read by every core.
 
-use config::{ClusterId, NodeRole};
+use std::time::Duration;
+
+use config::{ClusterId, MaxLag, NodeRole};
 
 use crate::choose::NoNode;
 use crate::identity::Identity;
+use crate::readers::Readers;
 
 /// Index of a node in its cluster's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,53 +28,6 @@ pub struct ClusterView {
     primary: Result<NodeIndex, NoNode>,
     readers: Readers,
     readers_and_primary: Readers,
-}
-
-/// The nodes that reads may go to, nearest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Readers {
-    all: Vec<Reader>,
-    /// So many of them are the nearest.
-    nearest: usize,
-}
-
-/// A node that reads may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reader {
-    pub(crate) node: NodeIndex,
-    pub(crate) weight: u32,
-    proximity: Proximity,
-}
-
-impl Readers {
-    /// The replicas that are up and have a weight; `primary` counts as one of them.
-    fn new(nodes: &[NodeView], primary: Option<NodeIndex>) -> Self {
-        let reads = |(index, node): &(NodeIndex, &NodeView)| {
-            let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
-            node.up && reads && node.weight > 0
-        };
-        let reader =
-            |(node, view): (_, &NodeView)| Reader { node, weight: view.weight, proximity: view.proximity };
-        let mut all: Vec<_> = numbered(nodes).filter(reads).map(reader).collect();
-        all.sort_by_key(|reader| reader.proximity);
-        let nearest = all
-            .first()
-            .map_or(0, |first| all.iter().take_while(|reader| reader.proximity == first.proximity).count());
-        Self { all, nearest }
-    }
-
-    /// Those that reads go to as long as one of them may be used.
-    #[inline]
-    pub(crate) fn nearest(&self) -> &[Reader] {
-        &self.all[..self.nearest]
-    }
-
-    /// Those behind them, and no further than `bound`: each distance for itself.
-    pub(crate) fn further(&self, bound: Option<Proximity>) -> impl Iterator<Item = &[Reader]> {
-        self.all[self.nearest..].chunk_by(|a, b| a.proximity == b.proximity).take_while(move |same| {
-            bound.is_none_or(|bound| same.iter().all(|reader| reader.proximity <= bound))
-        })
-    }
 }
 
 impl ClusterView {
@@ -111,7 +67,7 @@ impl ClusterView {
     }
 }
 
-fn numbered(nodes: &[NodeView]) -> impl Iterator<Item = (NodeIndex, &NodeView)> {
+pub(crate) fn numbered(nodes: &[NodeView]) -> impl Iterator<Item = (NodeIndex, &NodeView)> {
     (0u16..).map(NodeIndex).zip(nodes)
 }
 
@@ -143,6 +99,54 @@ pub struct NodeView {
     pub proximity: Proximity,
     /// Share of reads (`weight`).
     pub weight: u32,
+    /// How far behind the primary it was when both were last asked; `None`: that isn't known.
+    pub lag: Option<Lag>,
+    /// How much of its share of reads it takes, in thousandths: less than all while it starts slowly.
+    pub ease: u16,
+    /// Why, in words, traffic has it out of the reads for now, though it is up.
+    pub out: Option<String>,
+}
+
+/// All of a node's share of reads.
+pub const FULL_EASE: u16 = 1000;
+
+impl NodeView {
+    /// A node of which nothing is known yet but its configuration. It counts as up.
+    pub fn new(name: impl Into<String>, role: Option<NodeRole>, proximity: Proximity, weight: u32) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            up: true,
+            why_down: None,
+            identity: None,
+            proximity,
+            weight,
+            lag: None,
+            ease: FULL_EASE,
+            out: None,
+        }
+    }
+}
+
+/// How far a replica is behind its primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lag {
+    /// WAL that the primary has flushed and the replica has not replayed.
+    pub bytes: u64,
+    /// How long ago the primary was where the replica is; zero where it lacks nothing.
+    pub time: Duration,
+}
+
+impl Lag {
+    /// Whether that is no more than a limit allows.
+    #[inline]
+    pub fn is_within(self, limit: Option<MaxLag>) -> bool {
+        match limit {
+            Some(MaxLag::Time(time)) => self.time <= time,
+            Some(MaxLag::Bytes(bytes)) => self.bytes <= bytes,
+            None => true,
+        }
+    }
 }
 
 /// How near a node is. Ordered: nearest first.

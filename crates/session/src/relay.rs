@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use backend::{PoolStats, Server, local::LocalPool};
-use config::PoolMode;
+use config::{Balance, PoolMode};
 use route::TargetRole;
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
@@ -171,7 +171,11 @@ impl Session {
         held.in_transaction = held.lease.status != TransactionStatus::Idle;
         PoolStats::add(&stats.received, work.up.take_read());
         PoolStats::add(&stats.sent, work.down.take_read());
-        PoolStats::add_time(&stats.query_time, now - self.cell.doing().1);
+        let took = now - self.cell.doing().1;
+        PoolStats::add_time(&stats.query_time, took);
+        if held.target.role == TargetRole::Replica && self.group.shared.route.balance == Balance::PeakEwma {
+            held.lease.pool().note_answer(took, now);
+        }
         if held.in_transaction {
             self.cell.set_doing(Doing::IdleInTransaction, now);
             return None;

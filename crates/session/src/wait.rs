@@ -44,18 +44,18 @@ impl Session {
         let shard = usize::from(target.shard.0);
         let pools = &self.group.pools[shard];
         let view = self.group.shared.clusters[shard].view();
-        let load = |node: NodeIndex| pools[usize::from(node.0)].load();
         let mut turn = self.group.turn.get();
         let settings = &self.group.shared.route;
+        let cost = |node: NodeIndex| pools[usize::from(node.0)].cost(settings.balance, now);
         let chosen = if avoid.is_empty() {
-            route::choose(&view, target.role, settings, |_| true, load, &mut turn, now)
+            route::choose(&view, target.role, settings, |_| true, cost, &mut turn, now)
         } else {
             let without = view.with(|nodes| {
                 for node in avoid {
                     nodes[usize::from(node.0)].up = false;
                 }
             });
-            route::choose(&without, target.role, settings, |_| true, load, &mut turn, now)
+            route::choose(&without, target.role, settings, |_| true, cost, &mut turn, now)
         };
         self.group.turn.set(turn);
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
@@ -192,7 +192,9 @@ impl Session {
         // With `reads_on_primary: never` nobody said that reads wait for a replica to come back. Where they may go to
         // the primary, they wait for one as writes do.
         let left = self.patience(target).saturating_sub(began.elapsed());
-        if left.is_zero() || (no_node == NoNode::NoReplica && avoid.is_empty() && known(&cluster)) {
+        if left.is_zero()
+            || (matches!(no_node, NoNode::NoReplica | NoNode::Lagging) && avoid.is_empty() && known(&cluster))
+        {
             return Ok(Err(Box::new(report)));
         }
         avoid.clear();

@@ -14,6 +14,8 @@ pub struct Health {
     pub timeout: Duration,
     /// In a row, and the node is out.
     pub failures: u32,
+    /// How long a replica that returns takes to come to its share of reads; zero: it has it at once.
+    pub slow_start: Duration,
 }
 
 /// A primary and its replicas.

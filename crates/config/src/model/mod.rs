@@ -17,8 +17,8 @@ pub use database::{
     Database, KeyType, Placement, Scheme, ServerLogin, Shard, ShardedTable, Sharding, TableName,
 };
 pub use pool::{
-    Balance, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting, RouteOverrides,
-    RouteSettings, Share,
+    Balance, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting,
+    RouteOverrides, RouteSettings, Share,
 };
 
 /// A password or key. `Debug` and `Display` print `***`.

@@ -102,8 +102,8 @@ pub struct RouteSettings {
     pub role: RoleSetting,
     /// How nodes are chosen.
     pub balance: Balance,
-    /// Replicas further behind are out; used from the day that lag is measured.
-    pub max_lag: Duration,
+    /// Replicas further behind are out of the reads; `None`: none is.
+    pub max_lag: Option<MaxLag>,
     /// Reads when no replica is left.
     pub reads_on_primary: ReadsOnPrimary,
 }
@@ -114,7 +114,7 @@ pub struct RouteSettings {
 pub struct RouteOverrides {
     pub role: Option<RoleSetting>,
     pub balance: Option<Balance>,
-    pub max_lag: Option<Duration>,
+    pub max_lag: Option<Option<MaxLag>>,
     pub reads_on_primary: Option<ReadsOnPrimary>,
 }
 
@@ -131,7 +131,7 @@ pub enum RoleSetting {
     Observe,
 }
 
-/// `route.balance`. (Others of the contract are refused until they exist.)
+/// `route.balance`. A node's weight counts with each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
     /// Fewest connections in use.
@@ -140,6 +140,19 @@ pub enum Balance {
     RoundRobin,
     /// Any.
     Random,
+    /// In turn, evenly mixed by weight.
+    Weighted,
+    /// The least expected latency: what answers took of late, times the connections in use.
+    PeakEwma,
+}
+
+/// `route.max_lag`: how far behind its primary a replica may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLag {
+    /// So long ago the primary was where the replica is.
+    Time(Duration),
+    /// So many bytes of WAL are not replayed.
+    Bytes(u64),
 }
 
 /// `route.reads_on_primary`.
