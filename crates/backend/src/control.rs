@@ -12,6 +12,7 @@ mod catalog;
 mod connection;
 mod credentials;
 mod greeted;
+mod lag;
 mod node;
 mod probe;
 
@@ -56,12 +57,15 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
     for (cluster, at_start) in directory.clusters().iter().zip(catalogs) {
         let login = credentials::control_login(&directory.config, cluster);
         warn_without_password(cluster, &login);
+        let mut connections = Vec::new();
         for node in &cluster.nodes {
             let prober = Prober::new(node.target.clone(), login.clone(), health.timeout);
+            connections.push(prober.connections());
             let watcher = Watcher::new(Arc::clone(cluster), Arc::clone(node), Health::clone(health), prober);
             let first_probes = Arc::clone(&first_probes);
             tasks.spawn(watcher.run(move || first_probes.send_modify(|left| *left -= 1)));
         }
+        tasks.spawn(lag::keep(Arc::clone(cluster), connections, Arc::clone(&directory.config)));
         let (cluster, health) = (Arc::clone(cluster), Health::clone(health));
         let first_looks = Arc::clone(&first_probes);
         let looked = move || first_looks.send_modify(|left| *left -= 1);

@@ -77,6 +77,11 @@ impl Prober {
         Prober { pool, timeout, role_only: AtomicBool::new(false) }
     }
 
+    /// The control connections, for what else is to be asked.
+    pub(super) fn connections(&self) -> ControlPool {
+        self.pool.clone()
+    }
+
     /// Asks the node what it is.
     pub(super) async fn probe(&self) -> Result<Found, ProbeError> {
         let end = Instant::now() + self.timeout;

@@ -11,7 +11,7 @@ use localpg::{Auth, Builder, Mode};
 use pgweir_backend::control::{Watch, watch};
 use pgweir_backend::{Cluster, Directory, Remote};
 use rcgen::{CertificateParams, KeyPair};
-use route::view::{ClusterView, NodeView};
+use route::view::{ClusterView, Lag, NodeView};
 
 /// How long something may take that happens at once on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -226,4 +226,45 @@ async fn a_node_that_doesnt_answer_holds_up_the_start_no_longer_than_said() {
     let directory = directory_of(&servers, CONTROL, &[], slowly);
     let watch = watch(directory);
     assert!(!watch.first_round(Duration::from_millis(100)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replicas_lag_is_measured_in_bytes_and_time_and_ends() {
+    let rest = format!("{HEALTH}\nroute: {{max_lag: 1s}}");
+    let watched = Watched::new(servers(1).start().unwrap(), CONTROL, &[], &rest).await;
+    watched.until("abreast", |view| view.nodes()[1].lag == Some(Lag::default())).await;
+    watched.servers.psql(1, "postgres", "select pg_wal_replay_pause()").unwrap();
+    watched.servers.psql(0, "app", "create table t as select * from generate_series(1, 1000)").unwrap();
+    let behind = |lag: Lag| lag.bytes > 10_000 && lag.time > Duration::from_secs(1);
+    watched.until("behind", |view| view.nodes()[1].lag.is_some_and(behind)).await;
+    assert_eq!(watched.nodes()[0].lag, None, "the primary isn't behind itself");
+    // Who doesn't know the primary's position any more keeps what it knew.
+    watched.servers.stop(0, Mode::Immediate).unwrap();
+    watched.until_down(0).await;
+    assert!(watched.nodes()[1].lag.is_some_and(behind));
+    watched.servers.start(0).unwrap();
+    watched.until_up(0).await;
+    watched.servers.psql(1, "postgres", "select pg_wal_replay_resume()").unwrap();
+    watched.until("abreast again", |view| view.nodes()[1].lag == Some(Lag::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_behind_before_anybody_looked_is_known_to_be() {
+    let servers = servers(1).start().unwrap();
+    servers.psql(1, "postgres", "select pg_wal_replay_pause()").unwrap();
+    servers.psql(0, "app", "create table t as select * from generate_series(1, 1000)").unwrap();
+    let end = std::time::Instant::now() + LIMIT;
+    let silent = "select now() - pg_last_xact_replay_timestamp() > '3s'";
+    while servers.psql(1, "postgres", silent).unwrap() != "t" {
+        assert!(std::time::Instant::now() < end, "time doesn't pass");
+    }
+    let began = std::time::Instant::now();
+    let watched = Watched::new(servers, CONTROL, &[], "health: {interval: 10s}").await;
+    watched.until("measured", |view| view.nodes()[1].lag.is_some()).await;
+    let lag = watched.nodes()[1].lag.unwrap();
+    let looked = began.elapsed();
+    assert!(
+        lag.bytes > 10_000 && lag.time > Duration::from_secs(3) && lag.time > looked,
+        "{lag:?} {looked:?}"
+    );
 }
