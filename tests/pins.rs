@@ -23,6 +23,8 @@ async fn sessions_keep_what_ties_them_until_it_is_gone() {
     cases.run("a text is asked for a few times, then not any more", learned(&world)).await;
     cases.run("a trigger made later is noticed", trigger_made_later(&world)).await;
     cases.run("what only its own end ends closes the connection", spent(&world)).await;
+    cases.run("a library of the database's own", library(&world)).await;
+    cases.run("a place is free when its end was answered", free_at_once(&world)).await;
     cases.run("code that is known to tie is refused where no more may be tied", hidden_bound(&world)).await;
     cases.run("a session that was tied by code beyond the bound ends", hidden_beyond_bound(&world)).await;
     cases.run("prepared statements too", extended(&world)).await;
@@ -394,6 +396,50 @@ async fn spent(world: &World) {
     until_pinned(&pgweir, 0).await;
     run(&mut a, &["load 'plpgsql'", "discard all"]).await;
     until_pinned(&pgweir, 1).await;
+}
+
+/// A function of a library may keep what it likes in its process: that its call fails here leaves it loaded.
+async fn library(world: &World) {
+    let create = "create function kept(oid) returns void as '$libdir/plpgsql', 'plpgsql_validator'
+        language c volatile";
+    world
+        .cluster
+        .psql(
+            0,
+            "app",
+            &format!("{create}; {}", create.replace("kept", "s1.steady").replace("volatile", "stable")),
+        )
+        .unwrap();
+    let pgweir = world.pgweir(pair(world)).await;
+    let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
+    refusal(&mut b, "select s1.steady(0)").await;
+    refusal(&mut a, "select kept(0)").await;
+    let pid = value(&mut a, "select pg_backend_pid()").await;
+    until_pinned(&pgweir, 1).await;
+    for _ in 0..3 {
+        assert_ne!(value(&mut b, "select pg_backend_pid()").await, pid, "its connection was shared");
+        assert_eq!(value(&mut a, "select pg_backend_pid()").await, pid);
+    }
+    a.close().await.unwrap();
+    let mut direct = world.direct().await;
+    let alive = format!("select count(*) from pg_stat_activity where pid = {pid}");
+    soon("the connection is closed", async || direct.value(&alive).await == "0").await;
+}
+
+/// Who hears that a table is gone finds the only place free that it had.
+async fn free_at_once(world: &World) {
+    let setup = world.setup().set("instance.workers", "1").pool_size(3).set("pool.pinned", "1");
+    let pgweir = world.pgweir(setup).await;
+    let mut clients = [client(&pgweir).await, client(&pgweir).await];
+    for turn in 0..100 {
+        run(&mut clients[turn % 2], &["create temp table mine (n int)", "drop table mine"]).await;
+    }
+    // One that stays keeps the place.
+    run(&mut clients[0], &["create temp table mine (n int)", "create temp table other (n int)"]).await;
+    run(&mut clients[0], &["drop table other"]).await;
+    until_pinned(&pgweir, 1).await;
+    value(&mut clients[0], "select 1").await;
+    assert_eq!(refusal(&mut clients[1], "create temp table mine (n int)").await.code, "53300");
 }
 
 async fn hidden_bound(world: &World) {

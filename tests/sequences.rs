@@ -20,6 +20,7 @@ async fn a_sequences_last_value_is_the_sessions_own() {
     cases.run("who called no nextval has no value", nothing_yet(&world)).await;
     cases.run("prepared statements", extended(&world)).await;
     cases.run("asked for late, after much else", asked_late(&world)).await;
+    cases.run("asked for where no text says so", hidden(&world)).await;
     cases.run("many at once", many_at_once(&world)).await;
     cases.finish();
 }
@@ -130,6 +131,43 @@ async fn nothing_yet(world: &World) {
     run(&mut a, &["select nextval('s')"]).await;
     run(&mut b, &["begin", "update made set n = 9 where n = 8"]).await;
     assert_eq!(refusal(&mut b, "select currval('s')").await.code, "55000");
+}
+
+/// A default, a check, a view or a function asks for it: made through pgweir, or before it was there.
+async fn hidden(world: &World) {
+    let made = [
+        "create sequence quiet",
+        "create table hides (id int default nextval('quiet'), twice int default -currval('quiet'), n int,
+            check (id = currval('quiet')))",
+    ];
+    let asks = "insert into hides (id, n) values (1, 1) returning twice";
+    for through in [false, true] {
+        let setup = world.setup().set("instance.workers", "1").pool_size(3);
+        let pgweir = world.pgweir(setup.set("pool.server_round_robin", "true")).await;
+        let (mut a, mut b, mut c) = (client(&pgweir).await, client(&pgweir).await, client(&pgweir).await);
+        // All connections are there.
+        for client in [&mut a, &mut b, &mut c] {
+            run(client, &["begin", "select 1"]).await;
+        }
+        for client in [&mut a, &mut b, &mut c] {
+            run(client, &["commit"]).await;
+        }
+        if through {
+            run(&mut a, &made).await;
+        } else {
+            world.cluster.psql_as(0, "app", "app", &made.join("; ")).unwrap();
+        }
+        for round in 0..4 {
+            let id = value(&mut a, "insert into hides (n) values (0) returning id").await;
+            // The check compares with what the session has had before.
+            let again = asks.replace("(1, 1)", &format!("({id}, {round})"));
+            assert_eq!(value(&mut a, &again).await, format!("-{id}"), "through: {through}, round {round}");
+            run(&mut b, &["select 1", "begin", "select 2", "commit"]).await;
+            run(&mut c, &["update made set n = 3 where n = 2"]).await;
+            assert_eq!(value(&mut a, &again).await, format!("-{id}"), "through: {through}, round {round}");
+        }
+        run(&mut a, &["drop table hides", "drop sequence quiet"]).await;
+    }
 }
 
 async fn extended(world: &World) {

@@ -15,11 +15,13 @@ async fn what_sql_prepares_is_the_sessions_own() {
     world.cluster.psql_as(0, "app", "app", SCHEMA).unwrap();
     world.cluster.wait_all_caught_up().unwrap();
     let pgweir = world.pgweir(world.setup().pool_size(2).set("instance.workers", "1")).await;
-    let ground = Ground { world, pgweir };
+    let ground = Ground { world: &world, pgweir };
     let mut cases = Cases::new();
     for (name, talk) in conversations() {
         cases.run(name, ground.same(talk)).await;
     }
+    cases.run("a table that is changed under a session of its own", changed_when_tied(&ground)).await;
+    cases.run("in session mode", in_session_mode(&ground)).await;
     cases.run("a table that is changed behind a plan", changed_table(&ground)).await;
     cases.run("an EXECUTE goes where what it executes may go", routed(&ground)).await;
     cases.run("a replica that refuses what is executed", refused_by_replica(&ground)).await;
@@ -39,12 +41,12 @@ const SCHEMA: &str = "
 ";
 
 /// One Postgres with pgweir in front, which has two connections to it.
-struct Ground {
-    world: World,
+struct Ground<'a> {
+    world: &'a World,
     pgweir: Pgweir,
 }
 
-impl Ground {
+impl Ground<'_> {
     /// A conversation is answered as by Postgres: wherever its turns land, and when other clients go between them who
     /// have prepared other things under the same names.
     async fn same(&self, talk: Vec<Script>) {
@@ -504,7 +506,7 @@ fn conversations() -> Vec<(&'static str, Vec<Script>)> {
 
 /// Both connections have a plan for rows of another shape: an EXECUTE by Query, which says what its rows are, sees
 /// nothing of it; a Bind is told once, as by Postgres, and finds it prepared anew then.
-async fn changed_table(ground: &Ground) {
+async fn changed_table(ground: &Ground<'_>) {
     let sql = |sql: &str| ground.world.cluster.psql_as(0, "app", "app", sql).unwrap();
     sql("create table late (n int); insert into late values (1)");
     let mut clients = Vec::new();
@@ -546,7 +548,72 @@ async fn changed_table(ground: &Ground) {
     sql("drop table late");
 }
 
-async fn routed(ground: &Ground) {
+/// A session that keeps its connection is told as by Postgres, each time, until it prepares anew or the change is undone.
+async fn changed_when_tied(ground: &Ground<'_>) {
+    let talk = turns(&[
+        "create temp table mine (a int); insert into mine values (1)",
+        "prepare a as select * from mine",
+        "prepare b(int) as select * from mine where a = $1",
+        "execute a",
+        "execute b(1)",
+        "alter table mine add column b text default 'new'",
+        "execute a",
+        "execute b(1)",
+        "execute a",
+        "alter table mine drop column b",
+        "execute a",
+        "execute b(1)",
+        "alter table mine add column c int",
+        "execute a",
+        "deallocate a",
+        "prepare a as select * from mine",
+        "execute a",
+        "execute a",
+        "drop table mine",
+        "execute a",
+    ]);
+    ground.same(talk).await;
+    let talk = vec![
+        s().query("create temp table mine (a int); insert into mine values (1)"),
+        s().parse("p", "select * from mine", &[]).bind("", "p", &[]).execute("", 0).sync(),
+        s().query("alter table mine add column b int"),
+        s().bind("", "p", &[]).execute("", 0).sync(),
+        s().close_statement("p").sync(),
+        s().parse("p", "select * from mine", &[]).bind("", "p", &[]).execute("", 0).sync(),
+        s().query("drop table mine"),
+    ];
+    ground.same(talk).await;
+}
+
+/// The connection is the session's, and what was shown on it stays: functions find what is prepared, and no more.
+async fn in_session_mode(ground: &Ground<'_>) {
+    let setup = ground.world.setup().pool_mode("session").pool_size(4).set("instance.workers", "1");
+    let ground = Ground { world: ground.world, pgweir: ground.world.pgweir(setup).await };
+    for (name, talk) in conversations() {
+        if ["names inside functions and blocks", "the list of what is prepared"].contains(&name) {
+            ground.same(talk).await;
+        }
+    }
+    let mut talk = turns(&["prepare a as select 1", "select runs('execute a')", "select runs('execute a')"]);
+    talk.push(s().parse("p", "select 2", &[]).sync());
+    talk.extend(turns(&[
+        LIST,
+        "select runs('execute a')",
+        "deallocate p",
+        "prepare p as select 3",
+        "execute p",
+        "select runs('execute p')",
+        LIST,
+        "discard all",
+        "execute a",
+        "prepare a as select 5",
+        "select runs('execute a')",
+        LIST,
+    ]));
+    ground.same(talk).await;
+}
+
+async fn routed(ground: &Ground<'_>) {
     let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
     client.rows("prepare r(int) as select b from wide where a = $1").await.unwrap();
     client.rows("prepare w(int) as insert into log values ($1)").await.unwrap();
@@ -566,7 +633,7 @@ async fn routed(ground: &Ground) {
 }
 
 /// A view that writes looks like a read.
-async fn refused_by_replica(ground: &Ground) {
+async fn refused_by_replica(ground: &Ground<'_>) {
     let mut client = ground.pgweir.client("app", "app").connect().await.unwrap();
     client.rows("prepare t as select n from ticket").await.unwrap();
     assert_eq!(client.value("execute t").await.unwrap(), "1");
@@ -576,7 +643,7 @@ async fn refused_by_replica(ground: &Ground) {
 }
 
 /// What one client may have is bounded, and the client stays.
-async fn too_many_names(ground: &Ground) {
+async fn too_many_names(ground: &Ground<'_>) {
     let mut client = of(&ground.pgweir).connect().await.unwrap();
     let many: String = (0..10_000).map(|n| format!("prepare n{n} as select {n};")).collect();
     for part in many.split_inclusive(';').collect::<Vec<_>>().chunks(1000) {
@@ -604,7 +671,7 @@ async fn too_many_names(ground: &Ground) {
     assert_eq!(client.value("select 1").await.unwrap(), "1");
 }
 
-async fn unpinned(ground: &Ground) {
+async fn unpinned(ground: &Ground<'_>) {
     let mut client = of(&ground.pgweir).connect().await.unwrap();
     client.rows("prepare a as select 1").await.unwrap();
     client.rows("prepare b as select 2; execute b; execute a").await.unwrap();

@@ -151,7 +151,11 @@ impl LocalPool {
     fn next_idle(&self) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         if self.shared.settings.server_round_robin && !idle.is_empty() {
-            return Some(idle.remove(0));
+            // What somebody may come back for is the last to be used by others.
+            let free = |idle: &Idle| idle.server().sequences.is_nobody();
+            let kept = self.shared.sequences.is_known();
+            let at = if kept { idle.iter().position(free).unwrap_or(0) } else { 0 };
+            return Some(idle.remove(at));
         }
         idle.pop()
     }

@@ -68,6 +68,8 @@ pub struct SharedPool {
     remote: Remote,
     open: AtomicUsize,
     pinned: AtomicUsize,
+    /// Of those, how many are being asked whether they still have to be.
+    leaving: AtomicUsize,
     wanting: AtomicU64,
     lines: Vec<CoreLine>,
     retired: AtomicBool,
@@ -255,6 +257,7 @@ impl SharedPool {
             remote,
             open: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
             wanting: AtomicU64::new(0),
             lines: (0..cores).map(|_| CoreLine::default()).collect(),
             retired: AtomicBool::new(false),
@@ -303,9 +306,21 @@ impl SharedPool {
         Some(Right { pool: Arc::clone(self), yields: false })
     }
 
-    /// More sessions pinned to connections of this pool than `pool.pinned` allows?
+    /// One more session pinned to a connection of this pool: false if that is more than `limit`. While another is about
+    /// to let go, one beyond that, if it leaves a connection to the others.
     pub fn take_pin(&self, limit: usize) -> bool {
+        let soon = self.leaving.load(Ordering::Relaxed).min(1);
+        let limit = limit.max((limit + soon).min(self.size - 1));
         take_below(&self.pinned, limit).is_some()
+    }
+
+    /// A pinned session's connection is being asked whether it is still needed; or that was answered.
+    pub fn note_leaving(&self, more: bool) {
+        if more {
+            self.leaving.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.leaving.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// A pinned session let go.

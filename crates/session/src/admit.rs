@@ -137,7 +137,7 @@ impl Book {
         }
         self.watch_code(at, &facts, text);
         self.note_writer(server, &facts);
-        let shows = !self.written.is_empty() && self.looks_inside(&facts);
+        let shows = self.has_shown_or_may() && self.looks_inside(&facts);
         if shows && self.show_names(at, work, server, false).is_err() {
             return; // of what the session has sent itself nothing is too long
         }
@@ -285,7 +285,7 @@ impl Book {
             return Ok(());
         }
         let lists = text.facts.names_prepared && text.named.is_none();
-        let looks = lists || (!self.written.is_empty() && self.looks_inside(&text.facts));
+        let looks = lists || (self.has_shown_or_may() && self.looks_inside(&text.facts));
         if looks && !work.expects.has_executed() {
             self.show_names(at, work, server, lists)?;
             if !unnamed {

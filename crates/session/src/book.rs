@@ -56,6 +56,8 @@ pub(crate) struct Book {
     pub(crate) written: Written,
     /// Its connection, if it is tied to one, has that under the same names.
     pub(crate) native: bool,
+    /// Its connection has, or may have, some of that under the same names.
+    pub(crate) shown: bool,
     /// A function has run what SQL has prepared in it.
     pub(crate) runs_names: bool,
     /// Its unnamed statement.
@@ -110,6 +112,22 @@ impl PinnedTo {
     pub(crate) fn take(pool: &Arc<SharedPool>) -> Result<Self, usize> {
         let limit = config::pinned_limit(pool.settings.pinned, pool.size);
         if pool.take_pin(limit) { Ok(Self { pool: Arc::clone(pool), asked: Vec::new() }) } else { Err(limit) }
+    }
+
+    /// It is being found out whether it is still needed, for as long as this lives.
+    pub(crate) fn leaves(&self) -> Leaving {
+        self.pool.note_leaving(true);
+        Leaving(Arc::clone(&self.pool))
+    }
+}
+
+/// A place that may be about to be given back.
+#[derive(Debug)]
+pub(crate) struct Leaving(Arc<SharedPool>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.note_leaving(false);
     }
 }
 
@@ -208,6 +226,7 @@ impl Book {
         self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
         self.for_good = self.pin;
         self.native = false;
+        self.shown = false;
         if self.pin.is_none() {
             self.pinned_to = None;
         }

@@ -81,6 +81,8 @@ impl Session {
                 Left::Pass(left) | Left::Drop(left) => left,
             };
             self.let_go_unheard(held, Unheard { skip, bytes: work.down.pending().to_vec() });
+            // The client has yet to be told goodbye; its place is another's already.
+            self.book.pinned_to = None;
         }
     }
 

@@ -259,6 +259,9 @@ impl Book {
     fn may_unpin(&mut self, reason: PinReason) {
         if self.pin == Some(reason) {
             self.ask();
+            if let Some(watch) = &mut self.watch {
+                watch.may_end = true;
+            }
         }
     }
 

@@ -397,12 +397,12 @@ impl Session {
         }
     }
 
-    /// A replica refused the request: its connection goes back, and the request is pending again.
+    /// A replica refused the request, say: its connection goes back, and the request is pending again.
     fn give_up_replica(&mut self, work: &mut Work) {
         self.book.take_names_back(work);
         self.book.watch = None;
         work.reset_request();
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.held.take_if(|_| !self.book.is_tied()) {
             self.let_go(held);
         }
     }
@@ -416,6 +416,7 @@ impl Session {
         self.book.pinned_to = None;
         self.book.for_good = None;
         self.book.native = false;
+        self.book.shown = false;
         self.book.watch = None;
         self.book.roll_back();
         self.book.gate = Gate::Open;

@@ -347,7 +347,8 @@ impl Book {
                 server.prepared.doubt_all();
             }
             let stale = is_stale(&fields);
-            if stale {
+            // A session on a connection of its own is told so until it prepares anew, or the change is undone.
+            if stale && !(work.names.is_some() && self.is_tied()) {
                 server.prepared.doubt_all();
             }
             self.native &= self.is_tied() || matches!(work.expects.front(), Some(Expect::OwnQuery));

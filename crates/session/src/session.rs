@@ -282,22 +282,23 @@ impl Session {
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
-        if whole && !tied && ((split && reads) || (names && self.may_miss_names(work, request))) {
+        if whole && ((split && reads && !tied) || (names && self.may_miss_names(work, request, tied))) {
             work.retry = Retry::Possible;
             work.up.hold();
         }
     }
 
     /// Whether a Query may fail for what becomes of names here: a function in it looks for what SQL has prepared, or what
-    /// it executes was prepared before a table was changed. It can be run again then: it says what its rows are.
+    /// it executes was prepared before a table was changed (which a session that is tied is told). It can be run again
+    /// then: it says what its rows are.
     #[cold]
-    fn may_miss_names(&self, work: &Work, request: Request) -> bool {
+    fn may_miss_names(&self, work: &Work, request: Request, tied: bool) -> bool {
         let alone = matches!(request, Request::Single { .. })
             && self.book.begun.is_none()
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
         match work.planned.front() {
             Some(Planned::Query(facts)) => alone && self.book.may_look_again(facts),
-            Some(Planned::Names(facts)) => alone && facts.statements.len() == 1,
+            Some(Planned::Names(facts)) => alone && !tied && facts.statements.len() == 1,
             _ => false,
         }
     }

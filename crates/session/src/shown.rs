@@ -34,6 +34,12 @@ impl Book {
         })
     }
 
+    /// Whether there is anything to be shown, or left of what was shown.
+    #[inline]
+    pub(crate) fn has_shown_or_may(&self) -> bool {
+        !self.written.is_empty() || (self.shown && self.is_tied())
+    }
+
     /// Whether a text that fails because a function in it doesn't find a name may be run again.
     #[cold]
     pub(crate) fn may_look_again(&self, facts: &Facts) -> bool {
@@ -84,6 +90,7 @@ impl Book {
         if in_transaction {
             command(work, server, b"SAVEPOINT pgweir")?;
         }
+        self.shown = !self.names.is_empty();
         let mut names: Vec<_> = AllNames::clone(&self.names).into_iter().collect();
         names.sort_unstable_by(|(name, _), (other, _)| name.cmp(other));
         let mut parsed = Vec::new();

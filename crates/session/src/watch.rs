@@ -24,7 +24,7 @@ use crate::core::Core;
 use crate::pins;
 use crate::reply::Broken;
 use crate::session::{End, Session};
-use crate::witness::{self, Found, Names};
+use crate::witness::{self, Found, Names, Sources};
 use crate::work::Work;
 
 /// What was found out is asked again after this long, and whenever the code in a database was changed through pgweir.
@@ -43,6 +43,8 @@ const TEXTS: usize = 32;
 pub(crate) struct Watch {
     texts: Vec<Watched>,
     ask: bool,
+    /// A text says that it ends what ties the session.
+    pub(crate) may_end: bool,
     /// Something failed, or was rolled back.
     in_part: bool,
     /// A text may set settings whose names it doesn't say.
@@ -74,8 +76,8 @@ enum Verdict {
 pub(crate) struct LearnedCode {
     verdicts: HashMap<(usize, u64), (Arc<Facts>, Verdict), foldhash::fast::RandomState>,
     names: Names,
-    /// Databases whose functions were asked for names, at which epoch; whether some make names of their own.
-    sources: HashMap<(u64, Box<str>), (u64, bool)>,
+    /// What databases were asked of their code, at which epoch.
+    sources: HashMap<(u64, Box<str>), (u64, Rc<Sources>)>,
     /// How the server says a setting's value that a client said so.
     spelled: HashMap<(Box<str>, Box<str>), Box<str>>,
 }
@@ -245,9 +247,23 @@ impl LearnedCode {
     }
 
     /// Whether the functions of a database have yet to be asked for names, at this epoch.
-    fn sources_known(&self, pool: &SharedPool, epoch: u64) -> Option<bool> {
-        let (known, own) = self.sources.get(&database(pool))?;
-        (*known == epoch).then_some(*own)
+    fn sources_known(&self, pool: &SharedPool, epoch: u64) -> Option<Rc<Sources>> {
+        let (known, sources) = self.sources.get(&database(pool))?;
+        (*known == epoch).then(|| Rc::clone(sources))
+    }
+
+    /// Notes what a database says of its code, at this epoch.
+    fn note_sources(&mut self, pool: &SharedPool, epoch: u64, rows: Vec<witness::Row>) -> Rc<Sources> {
+        rows.iter()
+            .filter(|row| row[0].as_deref() == Some("name"))
+            .filter_map(|[_, name, _]| name.as_deref())
+            .for_each(|name| self.names.add(name));
+        if self.sources.len() >= REMEMBERED {
+            self.sources.clear();
+        }
+        let sources = Rc::new(Sources::from_rows(rows));
+        self.sources.insert(database(pool), (epoch, Rc::clone(&sources)));
+        sources
     }
 }
 
@@ -266,6 +282,8 @@ impl Session {
         if !held.lease.is_at_rest() {
             return Ok(());
         }
+        // It may be gone when the client hears that it is: nobody is refused for that moment.
+        let _leaving = self.book.pinned_to.as_ref().filter(|_| watch.may_end).map(PinnedTo::leaves);
         // The client has its answer before anything else is done.
         let flushed = poll_fn(|cx| Poll::Ready(work.down.poll_flush(cx, &mut self.client)));
         if let Poll::Ready(Err(_)) = flushed.await {
@@ -298,7 +316,11 @@ impl Session {
         let server = &mut *held.lease;
         let was = self.book.pin;
         let calls = watch.texts.iter().flat_map(|w| &w.facts.statements).any(|s| s.kind == Kind::Procedure);
-        watch.unnamed |= answer.makes_names && calls;
+        watch.unnamed |= answer.sources.makes_names && calls;
+        if watch.texts.iter().any(|watched| answer.sources.keeps_something(&watched.facts)) {
+            self.book.for_good.get_or_insert(PinReason::Load);
+            server.spent = true;
+        }
         if !answer.found.pins.is_empty() && self.book.would_tie_to_replica(server) {
             // It stays in doubt: what is there goes, and the next time it is made on the primary.
             watch.texts.iter().for_each(|watched| self.core.learned.learn_tie(&watched.facts));
@@ -331,8 +353,8 @@ struct Answer {
     found: Found,
     /// How its settings differ from what is known of it.
     changed: Vec<Effect>,
-    /// Functions of the database may make settings of names that nobody knows.
-    makes_names: bool,
+    /// What the database says of its code.
+    sources: Rc<Sources>,
 }
 
 /// Asks a connection for all that is on it. The inner error is the server's.
@@ -345,23 +367,16 @@ async fn examine(
     let pool = Arc::clone(&server.handle.pool);
     let epoch = core.context.code_epoch();
     let known = core.learned_code.borrow().sources_known(&pool, epoch);
-    let makes_names = match known {
+    let sources = match known {
         Some(known) => known,
-        None => {
-            let rows = match witness::ask(server, witness::SOURCES, out, listens).await? {
-                Ok(rows) => rows,
-                Err(report) => return Ok(Err(report)),
-            };
-            let mut learned = core.learned_code.borrow_mut();
-            let own = rows.iter().any(|[_, name, _]| name.as_deref() == Some("*"));
-            rows.iter().filter_map(|[_, name, _]| name.as_deref()).for_each(|name| learned.names.add(name));
-            if learned.sources.len() >= REMEMBERED {
-                learned.sources.clear();
-            }
-            learned.sources.insert(database(&pool), (epoch, own));
-            own
-        }
+        None => match witness::ask(server, witness::SOURCES, out, listens).await? {
+            Ok(rows) => core.learned_code.borrow_mut().note_sources(&pool, epoch, rows),
+            Err(report) => return Ok(Err(report)),
+        },
     };
+    if sources.calls_currval {
+        pool.sequences.note();
+    }
     let question = {
         let learned = core.learned_code.borrow();
         witness::question(&learned.names, server.applied.iter().map(|setting| &*setting.name))
@@ -372,7 +387,7 @@ async fn examine(
     };
     learn_spellings(core, server, &found, out, listens).await?;
     let changed = differences(core, server, &found);
-    Ok(Ok(Answer { found, changed, makes_names }))
+    Ok(Ok(Answer { found, changed, sources }))
 }
 
 /// How the server spells what clients have said: only it knows that `65536` is `64MB`.

@@ -123,6 +123,7 @@ fn open_book(
         names: Default::default(),
         written: Default::default(),
         native: false,
+        shown: false,
         runs_names: false,
         unnamed: None,
         begun: None,

@@ -41,7 +41,7 @@ pub(crate) fn facts(word: &str, rest: Cursor<'_>) -> Statement {
     }
     let mut statement = Statement::command(Kind::Utility, name);
     statement.alone = is_alone(word, rest);
-    if redefines(word, rest) {
+    if redefines(word, rest) || mentions_currval(word, rest) {
         statement.effects.push(Effect::Redefines);
     }
     match word {
@@ -85,6 +85,13 @@ fn redefines(word: &str, mut rest: Cursor<'_>) -> bool {
     let other = ["database", "role", "tablespace", "subscription", "publication", "statistics", "system"];
     // ALTER TABLE enables triggers, attaches partitions that have some, and changes defaults.
     word == "alter" && rest.is("table") || !plain.iter().chain(&other).any(|object| rest.is(object))
+}
+
+/// Whether a default, a check or a view is made that calls currval or lastval, so that other statements do.
+fn mentions_currval(word: &str, rest: Cursor<'_>) -> bool {
+    let called =
+        |token| identifier(rest.sql, token).is_some_and(|name| matches!(&*name, "currval" | "lastval"));
+    ["create", "alter"].contains(&word) && rest.rest.iter().any(called)
 }
 
 fn create(statement: &mut Statement, mut rest: Cursor<'_>) {

@@ -95,6 +95,13 @@ fn each_statement_has_its_effects() {
         ("CREATE OR REPLACE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()", "Redefines"),
         ("ALTER TABLE t ENABLE TRIGGER g", "Redefines"),
         ("ALTER INDEX i RENAME TO j", ""),
+        ("CREATE TABLE t (a int DEFAULT nextval('s'))", ""),
+        (
+            "CREATE TABLE t (a int DEFAULT nextval('s'), b int CHECK (b > pg_catalog.currval('s')))",
+            "Redefines",
+        ),
+        ("ALTER TABLE t ALTER a SET DEFAULT lastval()", "Redefines"),
+        ("CREATE VIEW v AS SELECT currval('s')", "Redefines"),
         ("DROP TABLE t", "MayUnpin(TemporaryTable)"),
         ("DROP FUNCTION f", "Redefines, MayUnpin(TemporaryTable)"),
         ("DISCARD TEMP", "MayUnpin(TemporaryTable)"),
