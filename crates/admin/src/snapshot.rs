@@ -169,6 +169,15 @@ pub struct SocketState {
 }
 
 impl Snapshot {
+    /// Reads that the nodes of a cluster have answered, by the nodes' names.
+    pub(crate) fn reads_by_node(&self, cluster: &str) -> HashMap<&str, u64> {
+        let mut reads = HashMap::new();
+        for (pool, sum) in self.counters.iter().filter(|(pool, _)| pool.cluster == cluster) {
+            *reads.entry(pool.node.as_str()).or_default() += sum.reads;
+        }
+        reads
+    }
+
     /// Asks all cores at once. One that doesn't answer within a second is left out, and named by
     /// [`Snapshot::silent`].
     pub async fn take(context: &Context, detail: Detail) -> Self {

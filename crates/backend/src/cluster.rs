@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
 use crate::listen::Listeners;
+use crate::traffic::Traffic;
 
 /// A cluster at run time.
 #[derive(Debug)]
@@ -27,9 +28,14 @@ pub struct Cluster {
     /// Its listening connections.
     pub listeners: Listeners,
     view: ArcSwap<ClusterView>,
+    /// Nodes that return start slowly, since somebody looks after their way back.
+    pub(crate) slow_start: AtomicBool,
     retired: AtomicBool,
     changes: watch::Sender<u64>,
 }
+
+/// The part of its share, in thousandths, with which a node that returns begins.
+const FIRST_EASE: u16 = 20;
 
 /// A server.
 #[derive(Debug)]
@@ -44,6 +50,16 @@ pub struct Node {
     pub budget: Budget,
     /// Traffic saw an error there: probe it now.
     pub suspicion: Notify,
+    /// What traffic sees there.
+    pub traffic: Traffic,
+}
+
+impl Node {
+    /// Traffic saw that it can't be connected to, or a connection to it was lost.
+    pub fn suspect(&self) {
+        self.traffic.note_error();
+        self.suspicion.notify_one();
+    }
 }
 
 impl Cluster {
@@ -61,6 +77,7 @@ impl Cluster {
                 target,
                 budget: Budget::new(whole.node_budget(&config, node)),
                 suspicion: Notify::new(),
+                traffic: Traffic::default(),
             })
         });
         let nodes = nodes.collect();
@@ -77,7 +94,8 @@ impl Cluster {
         let catalogs = Catalogs::new(config.nodes.len());
         let listeners = Listeners::new();
         let (view, changes) = (ArcSwap::from_pointee(view), watch::Sender::new(0));
-        Self { id, config, nodes, catalogs, listeners, view, retired: AtomicBool::new(false), changes }
+        let (slow_start, retired) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { id, config, nodes, catalogs, listeners, view, slow_start, retired, changes }
     }
 
     /// What is known now.
@@ -85,13 +103,18 @@ impl Cluster {
         self.view.load()
     }
 
-    /// Publishes a change to one node's view; wakes who waits for one.
+    /// Publishes a change to one node's view; wakes who waits for one. A node that may be read from again begins with a
+    /// small part of its share.
     pub fn update(&self, node: NodeIndex, change: impl Fn(&mut NodeView)) {
         let mut changed = false;
         self.view.rcu(|old| {
             let new = old.with(|nodes| {
                 if let Some(view) = nodes.get_mut(usize::from(node.0)) {
+                    let could = view.up && view.out.is_none();
                     change(view);
+                    if !could && view.up && view.out.is_none() && self.slow_start.load(Ordering::Relaxed) {
+                        view.ease = FIRST_EASE;
+                    }
                 }
             });
             changed = new != **old;

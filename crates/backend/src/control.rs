@@ -14,7 +14,9 @@ mod credentials;
 mod greeted;
 mod lag;
 mod node;
+mod outliers;
 mod probe;
+mod slow_start;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +68,8 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
             tasks.spawn(watcher.run(move || first_probes.send_modify(|left| *left -= 1)));
         }
         tasks.spawn(lag::keep(Arc::clone(cluster), connections, Arc::clone(&directory.config)));
+        tasks.spawn(slow_start::keep(Arc::clone(cluster), health.slow_start));
+        tasks.spawn(outliers::keep(Arc::clone(cluster)));
         let (cluster, health) = (Arc::clone(cluster), Health::clone(health));
         let first_looks = Arc::clone(&first_probes);
         let looked = move || first_looks.send_modify(|left| *left -= 1);

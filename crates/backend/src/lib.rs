@@ -18,6 +18,7 @@ pub mod settings;
 pub mod shared;
 pub mod statement;
 pub mod stats;
+pub mod traffic;
 
 pub use catalogs::DatabaseCatalog;
 pub use cluster::{Cluster, Node};

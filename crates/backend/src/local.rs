@@ -43,6 +43,8 @@ pub struct LocalPool {
     leased: Cell<u32>,
     /// What reads take on this core, kept with peak_ewma alone.
     latency: Cell<Latency>,
+    /// Queries and their microseconds that the node was told of.
+    told: Cell<(u64, u64)>,
     /// A request to lend is on its way to this core.
     asked: Cell<Option<Instant>>,
 }
@@ -123,6 +125,7 @@ impl LocalPool {
             opening: Cell::new(0),
             leased: Cell::new(0),
             latency: Cell::default(),
+            told: Cell::default(),
             asked: Cell::new(None),
         })
     }
@@ -434,7 +437,11 @@ impl LocalPool {
             node = %self.shared.node.name, %error, "a server connection could not be opened"
         );
         self.shared.note_attempt(Some(Arc::clone(&error)));
-        self.shared.node.suspicion.notify_one();
+        if error.is_the_servers_fault() {
+            self.shared.node.suspect();
+        } else {
+            self.shared.node.suspicion.notify_one();
+        }
         if self.shared.open() > 0 && !error.is_final() {
             return self.borrow_from_another();
         }
@@ -468,8 +475,18 @@ impl LocalPool {
         found.map(Idle::yields).is_some()
     }
 
+    /// Tells the node what was counted here since the last time.
+    fn say_traffic(&self) {
+        let now = (self.stats.queries.get(), self.stats.query_time.get());
+        let before = self.told.replace(now);
+        if now != before {
+            self.shared.node.traffic.add(now.0.wrapping_sub(before.0), now.1.wrapping_sub(before.1));
+        }
+    }
+
     /// Housekeeping, ten times a second.
     pub(crate) fn tick(self: &Rc<Self>, now: Instant) {
+        self.say_traffic();
         self.close_old(now);
         if self.asked.get().is_some_and(|since| now.duration_since(since).as_millis() > 500) {
             self.asked.set(None); // whoever was asked is gone

@@ -12,6 +12,8 @@ use crate::shared::SharedPool;
 pub struct PoolStats {
     pub transactions: Cell<u64>,
     pub queries: Cell<u64>,
+    /// Queries that were sent as reads.
+    pub reads: Cell<u64>,
     pub received: Cell<u64>,
     pub sent: Cell<u64>,
     pub transaction_time: Cell<u64>,
@@ -31,6 +33,7 @@ pub struct PoolStats {
 pub struct StatsSum {
     pub transactions: u64,
     pub queries: u64,
+    pub reads: u64,
     pub received: u64,
     pub sent: u64,
     pub transaction_time: u64,
@@ -81,6 +84,7 @@ impl PoolStats {
         StatsSum {
             transactions: self.transactions.get(),
             queries: self.queries.get(),
+            reads: self.reads.get(),
             received: self.received.get(),
             sent: self.sent.get(),
             transaction_time: self.transaction_time.get(),
@@ -97,6 +101,7 @@ impl std::ops::AddAssign for StatsSum {
     fn add_assign(&mut self, other: Self) {
         self.transactions += other.transactions;
         self.queries += other.queries;
+        self.reads += other.reads;
         self.received += other.received;
         self.sent += other.sent;
         self.transaction_time += other.transaction_time;

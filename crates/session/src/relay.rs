@@ -152,6 +152,9 @@ impl Session {
         let stats = &held.lease.pool().stats;
         let answered = std::mem::take(&mut work.answered);
         PoolStats::add(&stats.queries, answered.queries.into());
+        if held.target.role == TargetRole::Replica {
+            PoolStats::add(&stats.reads, answered.queries.into());
+        }
         PoolStats::add(&stats.transactions, answered.transactions.into());
         if held.lease.owed > 0 {
             if held.lease.status == TransactionStatus::Idle {
@@ -431,7 +434,7 @@ impl Session {
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
         );
-        pool.shared.node.suspicion.notify_one();
+        pool.shared.node.suspect();
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;

@@ -8,6 +8,7 @@ use backend::StatsSum;
 use session::Stop;
 
 use super::{Family, Labels, Samples};
+use crate::show::nodes::percent;
 use crate::show::role;
 use crate::snapshot::{ClientCounts, PoolName, PoolState, Snapshot};
 
@@ -133,6 +134,7 @@ type CounterRow = (&'static str, &'static str, fn(&StatsSum) -> f64);
 const COUNTERS: &[CounterRow] = &[
     ("transactions", "Transactions", |sum| number(sum.transactions)),
     ("queries", "Queries", |sum| number(sum.queries)),
+    ("reads", "Queries that were sent as reads", |sum| number(sum.reads)),
     ("received_bytes", "Bytes from clients", |sum| number(sum.received)),
     ("sent_bytes", "Bytes to clients", |sum| number(sum.sent)),
     ("transaction_seconds", "Time in transactions", |sum| micros(sum.transaction_time)),
@@ -155,11 +157,17 @@ fn counters(snapshot: &Snapshot) -> Vec<Family> {
 
 fn nodes(snapshot: &Snapshot) -> Vec<Family> {
     let (mut up, mut roles, mut budgets, mut open) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut lag_bytes, mut lag_time, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for cluster in snapshot.directory.clusters() {
         for (node, seen) in cluster.nodes.iter().zip(cluster.view().nodes()) {
             let labels = vec![("cluster", cluster.config.name.clone()), ("node", node.name.clone())];
             roles.push((with(&labels, "role", role(seen.role)), 1.0));
             up.push((labels.clone(), flag(seen.up)));
+            shares.push((labels.clone(), number(percent(seen)) / 100.0));
+            if let Some(lag) = seen.lag.filter(|_| seen.up) {
+                lag_bytes.push((labels.clone(), number(lag.bytes)));
+                lag_time.push((labels.clone(), seconds(lag.time)));
+            }
             budgets.push((labels.clone(), count(node.budget.limit)));
             open.push((labels, count(node.budget.open())));
         }
@@ -167,6 +175,13 @@ fn nodes(snapshot: &Snapshot) -> Vec<Family> {
     vec![
         gauge("node_up", "1 if the node answers its probes", up),
         gauge("node_role", "Always 1; the role is a label", roles),
+        gauge("node_share", "How much of its share of reads the node takes; 0: it is down or out", shares),
+        gauge(
+            "node_lag_bytes",
+            "WAL that the primary has flushed and the replica has not replayed",
+            lag_bytes,
+        ),
+        gauge("node_lag_seconds", "How long ago the primary was where the replica is", lag_time),
         gauge("node_budget", "Server connections that all pools together may have", budgets),
         gauge("node_open", "Server connections open or being opened over all pools", open),
     ]

@@ -101,6 +101,32 @@ impl ConnectError {
         ConnectError::Closed
     }
 
+    /// Whether the server is out of reach or out of order. False for one that is full, or that refuses a login or a
+    /// setting of ours: it does what it should.
+    pub fn is_the_servers_fault(&self) -> bool {
+        match self {
+            ConnectError::Refused(report) => {
+                !matches!(report.code.class(), "28" | "3D" | "53") && report.code.as_str() != "42501"
+            }
+            ConnectError::Resolve { .. }
+            | ConnectError::Unreachable { .. }
+            | ConnectError::Timeout { .. }
+            | ConnectError::Lost(_)
+            | ConnectError::Protocol(_)
+            | ConnectError::Unexpected(_)
+            | ConnectError::Frame(_)
+            | ConnectError::Message(_) => true,
+            ConnectError::NoTls(_)
+            | ConnectError::Tls { .. }
+            | ConnectError::NoCredential { .. }
+            | ConnectError::Forbidden { .. }
+            | ConnectError::Unsupported(_)
+            | ConnectError::Scram(_)
+            | ConnectError::Encode(_)
+            | ConnectError::Closed => false,
+        }
+    }
+
     /// Whether trying again as it is can't help: somebody has to change a setting, a password or a right. False for
     /// what may pass: a server that is down, starting, or full.
     pub fn is_final(&self) -> bool {
