@@ -21,6 +21,7 @@ use crate::gate::Gate;
 use crate::learned::Ran;
 use crate::ledger::OpenEntries;
 use crate::listen::Listening;
+use crate::loss;
 use crate::prepared::Reading;
 use crate::sequences::WroteAt;
 use crate::shown::Written;
@@ -196,15 +197,13 @@ impl Book {
         facts: &Arc<Facts>,
         in_transaction: bool,
     ) {
-        work.may_commit |= if in_transaction {
-            facts
-                .statements
-                .iter()
-                .any(|s| matches!(s.kind, Kind::Commit | Kind::EndAndChain | Kind::Procedure))
+        let may_commit = if in_transaction {
+            facts.statements.iter().any(|statement| loss::may_end_transaction(statement.kind))
         } else {
-            facts.access != Access::Read
+            facts.access != Access::Read && !only_begins(facts)
         };
-        if work.may_commit {
+        if may_commit || work.may_commit.is_possible() {
+            work.may_commit = work.may_commit.followed_by(facts, server.unsynced && !in_transaction);
             self.sign(server);
         }
         if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
@@ -239,6 +238,11 @@ impl Book {
         self.told = Rc::clone(&server.parameters);
         self.lex = lex_settings(&self.told);
     }
+}
+
+/// BEGIN alone: it leaves nothing that could be committed if it is the last that a server hears.
+fn only_begins(facts: &Facts) -> bool {
+    matches!(&facts.statements[..], [only] if matches!(only.kind, Kind::Begin(_)))
 }
 
 /// How texts are to be read under these parameters.

@@ -196,6 +196,12 @@ impl Expectations {
         self.0.iter().any(|e| matches!(e, Expect::Query | Expect::OwnQuery | Expect::Execute))
     }
 
+    /// Whether a statement of the client's is not yet answered that comes before its next Sync.
+    pub(crate) fn awaits_statement(&self) -> bool {
+        let mut next = self.0.iter().take_while(|expect| !matches!(expect, Expect::Sync));
+        next.any(|expect| matches!(expect, Expect::Query | Expect::Execute))
+    }
+
     /// A Flush was sent behind all that is due.
     pub(crate) fn ends_with_flush(&self) -> bool {
         matches!(self.0.back(), Some(Expect::OwnFlush))

@@ -21,6 +21,7 @@ use crate::admit::NO_COMMAND;
 use crate::book::{Begun, Book};
 use crate::core::Core;
 use crate::expect::Expect;
+use crate::loss::MayCommit;
 use crate::request::Request;
 use crate::session::{End, Session};
 use crate::work::{Copy, Planned, Retry, Work};
@@ -192,7 +193,7 @@ impl Session {
     pub(crate) fn send_begin(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
         let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return Ok(()) };
         held.in_transaction = true;
-        work.may_commit = false;
+        work.may_commit = MayCommit::No;
         if !begun.failed && !matches!(request, Request::Long) {
             push(work, &begun.sql, Step::Begin)?;
             if self.book.gate.is_open() {

@@ -16,6 +16,7 @@ mod learned;
 mod leave;
 mod ledger;
 mod listen;
+mod loss;
 mod named_text;
 mod names;
 mod own;

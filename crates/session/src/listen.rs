@@ -109,7 +109,7 @@ impl Book {
         drop_message(work, total);
         if let Some(listening) = &mut self.listening {
             listening.held_ready = true;
-            listening.wrote |= work.may_commit;
+            listening.wrote |= work.may_commit.is_possible();
         }
     }
 

@@ -18,6 +18,7 @@ use crate::cell::{Doing, Kill, Signal};
 use crate::core::Core;
 use crate::expect::Expect;
 use crate::gate::Gate;
+use crate::loss::{self, UnderWay};
 use crate::plan::Plan;
 use crate::reply::{AFTER_LOSS, Broken};
 use crate::request::{self, Request};
@@ -429,7 +430,12 @@ impl Session {
             // What the client sent has put the server out of step: it is the client's connection that ends.
             return Err(ErrorReport::clone(report).into());
         }
-        let report = loss_report(&broken, work.may_commit, held.in_transaction, &pool);
+        let under_way = UnderWay {
+            may_commit: work.may_commit,
+            running: work.expects.awaits_statement(),
+            in_transaction: held.in_transaction,
+        };
+        let report = loss::report(&broken, under_way, &pool.shared.node.name);
         tracing::warn!(
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
@@ -516,35 +522,5 @@ fn admission<'a>(
         user: &shared.user,
         group: shared.id,
         in_transaction,
-    }
-}
-
-fn loss_report(broken: &Broken, may_commit: bool, in_transaction: bool, pool: &LocalPool) -> ErrorReport {
-    let node = &pool.shared.node.name;
-    match broken {
-        Broken::Fatal(report) => {
-            let mut report = ErrorReport::clone(report);
-            report.severity = wire::Severity::Error;
-            report
-        }
-        Broken::Protocol(what) => ErrorReport::error(
-            SqlState::PROTOCOL_VIOLATION,
-            format!("server {node} sent something that can't be understood: {what}"),
-        ),
-        Broken::Lost if in_transaction && !may_commit => ErrorReport::error(
-            SqlState::SERIALIZATION_FAILURE,
-            format!("the connection to server {node} was lost; the transaction was rolled back"),
-        )
-        .with_hint("Run the transaction again."),
-        Broken::Lost if may_commit => ErrorReport::error(
-            SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
-            format!(
-                "the connection to server {node} was lost; it is not known whether the statement was committed"
-            ),
-        ),
-        Broken::Lost => ErrorReport::error(
-            SqlState::CONNECTION_FAILURE,
-            format!("the connection to server {node} was lost"),
-        ),
     }
 }

@@ -13,6 +13,7 @@ use crate::book::Book;
 use crate::core::Core;
 use crate::expect::{Expect, StatementName, Text};
 use crate::gate::{self, Outcome};
+use crate::loss::MayCommit;
 use crate::work::{Copy, Left, Retry, Work};
 
 /// A message that is looked at is never longer than this; a longer error or notice passes unseen.
@@ -267,7 +268,7 @@ impl Book {
                 }
                 work.answered.queries += 1;
                 work.answered.transactions += u32::from(status == TransactionStatus::Idle);
-                server.notified |= work.may_commit;
+                server.notified |= work.may_commit.is_possible();
                 // A Sync of our own may still be due.
                 let last = self.listening.is_some() && work.expects.count_ready() == 0;
                 if last && status == TransactionStatus::Idle {
@@ -283,7 +284,7 @@ impl Book {
         work.ready_seen = work.ready_seen.wrapping_add(1);
         work.failed = false;
         if server.owed == 0 {
-            work.may_commit = false;
+            work.may_commit = MayCommit::No;
             if status == TransactionStatus::Idle {
                 work.own_portals.clear();
                 work.portals.clear();

@@ -8,6 +8,7 @@ use backend::Server;
 use sql::facts::Facts;
 
 use crate::expect::{Expectations, StatementName, Text};
+use crate::loss::MayCommit;
 use crate::names::Names;
 use crate::pipe::Pipe;
 
@@ -39,8 +40,7 @@ pub(crate) struct Work {
     pub(crate) ready_seen: u32,
     /// What the client was answered since it was last counted.
     pub(crate) answered: Answered,
-    /// What was sent since the last ReadyForQuery might have been committed.
-    pub(crate) may_commit: bool,
+    pub(crate) may_commit: MayCommit,
     /// Something was sent that changes a catalog; the transaction isn't over.
     pub(crate) changes_catalog: bool,
     /// What was found out of the messages that are in hand and not yet sent on.
@@ -166,7 +166,7 @@ impl Work {
             ready_sent: 0,
             ready_seen: 0,
             answered: Answered::default(),
-            may_commit: false,
+            may_commit: MayCommit::No,
             changes_catalog: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
@@ -215,7 +215,7 @@ impl Work {
         self.effects.clear();
         self.ready_sent = 0;
         self.ready_seen = 0;
-        self.may_commit = false;
+        self.may_commit = MayCommit::No;
         self.changes_catalog = false;
         self.planned.clear();
         self.own_portals.clear();

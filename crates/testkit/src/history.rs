@@ -124,8 +124,11 @@ impl History {
             let rows = there.remove(&operation.token).unwrap_or_default();
             report.judge(operation, &rows, losses);
         }
-        let strange =
-            there.into_keys().map(|token| Violation { token, told: "nothing", what: What::Strange });
+        let strange = there.into_keys().map(|token| Violation {
+            token,
+            told: "nothing".to_owned(),
+            what: What::Strange,
+        });
         report.violations.extend(strange);
         report.violations.sort_by_key(|violation| violation.token);
         report

@@ -56,8 +56,8 @@ pub struct Lost {
 pub struct Violation {
     /// Of which operation.
     pub token: Token,
-    /// What its client was told: ok, refused, unknown, nothing.
-    pub told: &'static str,
+    /// What its client was told: ok, the error, nothing.
+    pub told: String,
     /// What is the matter.
     pub what: What,
 }
@@ -105,13 +105,13 @@ impl Report {
     ) {
         let Operation { token, began, ended, place, .. } = operation;
         let presence = Presence::of(rows, operation.rows);
-        let told = match &ended {
-            Some((_, Outcome::Ok)) => "ok",
-            Some((_, Outcome::Refused(_))) => "refused",
-            Some((_, Outcome::Unknown(_))) => "unknown",
-            None => "nothing",
+        let told = || match &ended {
+            Some((_, Outcome::Ok)) => "ok".to_owned(),
+            Some((_, Outcome::Refused(error))) => error.to_string(),
+            Some((_, Outcome::Unknown(why))) => why.clone(),
+            None => "nothing".to_owned(),
         };
-        let violates = |what| Some(Violation { token, told, what });
+        let violates = |what| Some(Violation { token, told: told(), what });
         let forgiven = losses.and_then(|losses| losses.forgives(place));
         let violation = match (presence, ended.as_ref().map(|(_, outcome)| outcome)) {
             (_, None) => violates(What::Unanswered),
@@ -168,7 +168,7 @@ impl fmt::Display for Report {
             writeln!(f, "  token {}: ok, lost: committed at {commit}, promoted at {promoted}", token.0)?;
         }
         for Violation { token, told, what } in self.violations.iter().take(SHOWN) {
-            writeln!(f, "  token {}: its client was told {told}, and {what}", token.0)?;
+            writeln!(f, "  token {}: its client was told: {told}; {what}", token.0)?;
         }
         let more = [self.lost.len(), self.violations.len()].map(|count| count.saturating_sub(SHOWN));
         if more != [0, 0] {

@@ -51,7 +51,10 @@ fn what_contradicts_is_found() {
         assert_eq!(violations(outcome.clone(), rows), [expected], "{outcome:?} {rows:?}");
     }
     let strange = History::new().check(&[(Token(7), 0)], None);
-    assert_eq!(strange.violations, [Violation { token: Token(7), told: "nothing", what: What::Strange }]);
+    assert_eq!(
+        strange.violations,
+        [Violation { token: Token(7), told: "nothing".to_owned(), what: What::Strange }]
+    );
     assert!(strange.to_string().contains("token 7"), "{strange}");
 }
 

@@ -1,0 +1,165 @@
+//! A server connection that is lost: what its client is told of what was under way there.
+
+use sql::facts::{Facts, Kind};
+use wire::{ErrorReport, Severity, SqlState};
+
+use crate::reply::Broken;
+
+/// Whether what was sent and not yet answered by ReadyForQuery may be there for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum MayCommit {
+    /// Nothing of it.
+    #[default]
+    No,
+    /// Statements of the extended protocol outside of a transaction: all of it at Sync.
+    AtSync,
+    /// It ends with the one statement that commits.
+    AtItsEnd,
+    /// Some of it, at any time: CALL and DO commit while they go on, and of several statements each may.
+    AtAnyTime,
+}
+
+impl MayCommit {
+    #[inline]
+    pub(crate) fn is_possible(self) -> bool {
+        self != MayCommit::No
+    }
+
+    /// These statements are sent behind it; of all of it something may be committed. `implicit`: they are messages of
+    /// the extended protocol outside of a transaction.
+    pub(crate) fn followed_by(self, facts: &Facts, implicit: bool) -> MayCommit {
+        let kind = match &facts.statements[..] {
+            [only] => only.kind,
+            _ => Kind::Unknown,
+        };
+        let by_itself = !matches!(kind, Kind::Procedure | Kind::Unknown);
+        let waits = by_itself && implicit && !ends_transaction(kind) && kind != Kind::Utility;
+        match self {
+            MayCommit::No | MayCommit::AtSync if waits => MayCommit::AtSync,
+            MayCommit::No if by_itself => MayCommit::AtItsEnd,
+            _ => MayCommit::AtAnyTime,
+        }
+    }
+}
+
+/// Whether what was done before it in its transaction may be there when its answer is lost.
+pub(crate) fn may_end_transaction(kind: Kind) -> bool {
+    // What isn't understood may hold a COMMIT.
+    ends_transaction(kind) || matches!(kind, Kind::Procedure | Kind::Unknown)
+}
+
+fn ends_transaction(kind: Kind) -> bool {
+    matches!(kind, Kind::Commit | Kind::EndAndChain | Kind::TwoPhase)
+}
+
+/// What was under way on the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnderWay {
+    pub(crate) may_commit: MayCommit,
+    /// A statement is not yet answered that comes before the next ReadyForQuery.
+    pub(crate) running: bool,
+    pub(crate) in_transaction: bool,
+}
+
+/// The client is told what is known, and no more: that nothing of it is there, or that this can't be known.
+pub(crate) fn report(broken: &Broken, under_way: UnderWay, node: &str) -> ErrorReport {
+    let says = |report: &ErrorReport| format!("{}: {}", report.code.as_str(), report.message);
+    match (broken, under_way.may_commit) {
+        (Broken::Fatal(report), MayCommit::No) => definite(report),
+        // An error is no answer any more to a statement that was answered: Postgres may end a connection between the
+        // answer to an extended COMMIT and the ReadyForQuery behind it.
+        (Broken::Fatal(report), MayCommit::AtSync | MayCommit::AtItsEnd) if under_way.running => {
+            definite(report)
+        }
+        (Broken::Fatal(report), _) => unknown(node).with_detail(format!("The server said {}", says(report))),
+        (Broken::Protocol(what), MayCommit::No) => ErrorReport::error(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("server {node} sent something that can't be understood: {what}"),
+        ),
+        (Broken::Protocol(what), _) => {
+            unknown(node).with_detail(format!("The server sent something that can't be understood: {what}."))
+        }
+        (Broken::Lost, MayCommit::No) if under_way.in_transaction => ErrorReport::error(
+            SqlState::SERIALIZATION_FAILURE,
+            format!("the connection to server {node} was lost; the transaction was rolled back"),
+        )
+        .with_hint("Run the transaction again."),
+        (Broken::Lost, MayCommit::No) => ErrorReport::error(
+            SqlState::CONNECTION_FAILURE,
+            format!("the connection to server {node} was lost"),
+        ),
+        (Broken::Lost, _) => unknown(node),
+    }
+}
+
+/// What the server said, as an error of the statement: the client stays.
+fn definite(report: &ErrorReport) -> ErrorReport {
+    ErrorReport { severity: Severity::Error, ..report.clone() }
+}
+
+fn unknown(node: &str) -> ErrorReport {
+    ErrorReport::error(
+        SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+        format!(
+            "the connection to server {node} was lost; it is not known whether the statement was committed"
+        ),
+    )
+    .with_hint("Look whether it is there before you run it again.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(broken: &Broken, may_commit: MayCommit, running: bool, in_transaction: bool) -> String {
+        let under_way = UnderWay { may_commit, running, in_transaction };
+        report(broken, under_way, "pg-1").code.as_str().to_owned()
+    }
+
+    fn fatal() -> Broken {
+        Broken::Fatal(Box::new(ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection")))
+    }
+
+    #[test]
+    fn a_last_word_is_definite_only_while_the_statement_runs() {
+        assert_eq!(code(&fatal(), MayCommit::No, false, true), "57P01");
+        for may_commit in [MayCommit::AtSync, MayCommit::AtItsEnd] {
+            assert_eq!(code(&fatal(), may_commit, true, true), "57P01");
+            assert_eq!(code(&fatal(), may_commit, false, true), "08007");
+        }
+        assert_eq!(code(&fatal(), MayCommit::AtAnyTime, true, false), "08007");
+    }
+
+    #[test]
+    fn silence_is_definite_only_where_nothing_commits() {
+        for broken in [Broken::Lost, Broken::Protocol("x")] {
+            for may_commit in [MayCommit::AtItsEnd, MayCommit::AtAnyTime] {
+                assert_eq!(code(&broken, may_commit, true, true), "08007", "{broken:?} {may_commit:?}");
+            }
+        }
+        assert_eq!(code(&Broken::Lost, MayCommit::No, true, true), "40001");
+        assert_eq!(code(&Broken::Lost, MayCommit::No, true, false), "08006");
+        assert_eq!(code(&Broken::Protocol("x"), MayCommit::No, true, false), "08P01");
+    }
+
+    #[test]
+    fn several_statements_may_commit_at_any_time() {
+        let mut analyzer = sql::Analyzer::new(100);
+        let mut followed = |before: MayCommit, sql: &str, implicit: bool| {
+            before.followed_by(analyzer.analyze(sql.as_bytes(), sql::LexSettings::default()).facts, implicit)
+        };
+        let (write, read) = ("insert into t values (1)", "select 1");
+        assert_eq!(followed(MayCommit::No, write, true), MayCommit::AtSync);
+        assert_eq!(followed(MayCommit::AtSync, read, true), MayCommit::AtSync);
+        assert_eq!(followed(MayCommit::AtSync, "commit", true), MayCommit::AtAnyTime);
+        assert_eq!(followed(MayCommit::No, "vacuum", true), MayCommit::AtItsEnd);
+        assert_eq!(followed(MayCommit::AtItsEnd, read, true), MayCommit::AtAnyTime);
+        let mut after = |sql: &str| followed(MayCommit::No, sql, false);
+        assert_eq!(after("commit"), MayCommit::AtItsEnd);
+        for sql in
+            ["insert into t values (1); commit; select 1", "call p()", "do 'begin commit; end'", "grumble"]
+        {
+            assert_eq!(after(sql), MayCommit::AtAnyTime, "{sql}");
+        }
+    }
+}

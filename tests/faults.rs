@@ -1,0 +1,57 @@
+//! The day a primary changes, and what else goes wrong with servers: every answer that a client got is compared with
+//! what is in the table afterwards.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+#[path = "faults/crash.rs"]
+mod crash;
+#[path = "faults/idle.rs"]
+mod idle;
+#[path = "faults/lost_reply.rs"]
+mod lost_reply;
+#[path = "faults/switchover.rs"]
+mod switchover;
+#[path = "faults/world.rs"]
+mod world;
+#[path = "faults/writers.rs"]
+mod writers;
+
+use pgweir_tests::Cases;
+use tokio::sync::Mutex;
+
+use crate::world::{Replication, World};
+
+/// One cluster at a time: the machine is to be free for what is looked at.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_switchover_is_a_pause() {
+    let _turn = TURN.lock().await;
+    let world = World::start(Replication::Synchronous).await;
+    let mut cases = Cases::new();
+    cases.run("once", switchover::once(&world)).await;
+    cases.run("twice in 30 seconds", switchover::twice(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_crashes() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Synchronous).await;
+    cases.run("synchronous replication loses nothing", crash::synchronous(&world)).await;
+    drop(world);
+    let world = World::start(Replication::Asynchronous).await;
+    cases.run("asynchronous replication loses the end, and no more", crash::asynchronous(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_lost() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Asynchronous).await;
+    lost_reply::each(&world, &mut cases).await;
+    cases.run("under load", lost_reply::under_load(&world)).await;
+    cases.finish();
+}
