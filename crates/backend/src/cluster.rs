@@ -1,7 +1,8 @@
 //! A cluster at run time: its nodes, and what is known of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use config::ClusterId;
@@ -12,6 +13,7 @@ use crate::budget::Budget;
 use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
 use crate::listen::Listeners;
+use crate::looks::Looks;
 use crate::traffic::Traffic;
 
 /// A cluster at run time.
@@ -52,15 +54,15 @@ pub struct Node {
     pub suspicion: Notify,
     /// What traffic sees there.
     pub traffic: Traffic,
+    /// Its probes.
+    pub(crate) looks: Looks,
+    /// When all nodes were last asked whether it still is the primary.
+    confirmed: Mutex<Option<Instant>>,
 }
 
-impl Node {
-    /// Traffic saw that it can't be connected to, or a connection to it was lost.
-    pub fn suspect(&self) {
-        self.traffic.note_error();
-        self.suspicion.notify_one();
-    }
-}
+/// So long after it was confirmed a primary isn't doubted again: whoever makes connections die one after the other
+/// must not keep everybody from writing.
+const CONFIRMED_FOR: Duration = Duration::from_millis(500);
 
 impl Cluster {
     /// A cluster of which nothing is known yet but its configuration.
@@ -78,6 +80,8 @@ impl Cluster {
                 budget: Budget::new(whole.node_budget(&config, node)),
                 suspicion: Notify::new(),
                 traffic: Traffic::default(),
+                looks: Looks::default(),
+                confirmed: Mutex::new(None),
             })
         });
         let nodes = nodes.collect();
@@ -125,6 +129,28 @@ impl Cluster {
         }
     }
 
+    /// Traffic has seen that a node may not be what it was: a connection to it was lost, or it refused what it must not
+    /// refuse. It is probed at once. If it is the primary it isn't written to before all nodes were asked: another one
+    /// may have taken its place.
+    #[cold]
+    pub fn suspect(&self, index: NodeIndex) {
+        let node = self.node(index);
+        node.traffic.note_error();
+        let replaceable = self.nodes.len() > 1 && self.view().primary() == Ok(index);
+        if replaceable && node.confirmed_at().is_none_or(|at| at.elapsed() > CONFIRMED_FOR) {
+            self.update(index, |view| view.doubted = true);
+            self.nodes.iter().for_each(|node| node.suspicion.notify_one());
+        } else {
+            node.suspicion.notify_one();
+        }
+    }
+
+    /// All nodes were asked: what this one says of itself holds.
+    pub(crate) fn confirm(&self, index: NodeIndex) {
+        *self.node(index).confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.update(index, |view| view.doubted = false);
+    }
+
     /// A reload has put another cluster in its place: nobody looks after its view any more.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
@@ -143,6 +169,12 @@ impl Cluster {
     /// The node of an index that `route::choose` gave.
     pub fn node(&self, index: NodeIndex) -> &Arc<Node> {
         &self.nodes[usize::from(index.0)]
+    }
+}
+
+impl Node {
+    fn confirmed_at(&self) -> Option<Instant> {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ mod catalog;
 mod connection;
 mod credentials;
 mod greeted;
+mod herald;
 mod lag;
 mod node;
 mod outliers;
@@ -60,6 +61,7 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
         let login = credentials::control_login(&directory.config, cluster);
         warn_without_password(cluster, &login);
         let mut connections = Vec::new();
+        tasks.spawn(herald::run(Arc::clone(cluster)));
         for node in &cluster.nodes {
             let prober = Prober::new(node.target.clone(), login.clone(), health.timeout);
             connections.push(prober.connections());

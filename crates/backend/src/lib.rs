@@ -12,6 +12,7 @@ pub mod lease;
 mod link;
 pub mod listen;
 pub mod local;
+mod looks;
 pub mod sequences;
 pub mod server;
 pub mod settings;

@@ -3,6 +3,8 @@
 //! Waiters of a core are served first in, first out; a waiter of another core is served before them once it has
 //! waited a few milliseconds longer. Connections are taken last in, first out: the warmest first.
 
+mod follow;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -47,6 +49,7 @@ pub struct LocalPool {
     told: Cell<(u64, u64)>,
     /// A request to lend is on its way to this core.
     asked: Cell<Option<Instant>>,
+    fit: Cell<Option<follow::Fit>>,
 }
 
 /// A client's place in a queue. One for each client, used again and again.
@@ -127,6 +130,7 @@ impl LocalPool {
             latency: Cell::default(),
             told: Cell::default(),
             asked: Cell::new(None),
+            fit: Cell::new(None),
         })
     }
 
@@ -146,7 +150,7 @@ impl LocalPool {
         let at = self.idle.borrow().iter().position(own)?;
         let mut idle = self.idle.borrow_mut().remove(at);
         self.say_idle();
-        idle.is_quiet().then(|| Lease::new(idle, self))
+        self.is_alive(&mut idle).then(|| Lease::new(idle, self))
     }
 
     /// The idle connection whose turn it is: the warmest, or with `server_round_robin` the one that has rested longest.
@@ -169,7 +173,7 @@ impl LocalPool {
         loop {
             let mut idle = self.next_idle()?;
             self.say_idle();
-            if idle.is_quiet() {
+            if self.is_alive(&mut idle) {
                 return Some(idle);
             }
             self.stats.lost.set(self.stats.lost.get() + 1);
@@ -295,7 +299,7 @@ impl LocalPool {
             }
             let idle = self.next_idle();
             if let Some(mut idle) = idle {
-                if idle.is_quiet() {
+                if self.is_alive(&mut idle) {
                     self.serve(idle);
                 }
                 self.say_idle();
@@ -438,7 +442,7 @@ impl LocalPool {
         );
         self.shared.note_attempt(Some(Arc::clone(&error)));
         if error.is_the_servers_fault() {
-            self.shared.node.suspect();
+            self.shared.cluster.suspect(self.shared.node.id.node);
         } else {
             self.shared.node.suspicion.notify_one();
         }
@@ -487,6 +491,7 @@ impl LocalPool {
     /// Housekeeping, ten times a second.
     pub(crate) fn tick(self: &Rc<Self>, now: Instant) {
         self.say_traffic();
+        self.follow_view();
         self.close_old(now);
         if self.asked.get().is_some_and(|since| now.duration_since(since).as_millis() > 500) {
             self.asked.set(None); // whoever was asked is gone
@@ -523,7 +528,7 @@ impl LocalPool {
                 && settings
                     .server_idle_timeout
                     .is_some_and(|bound| now.saturating_duration_since(server.idle_since) >= bound);
-            let unwanted = self.shared.is_retired() || too_old || too_idle || !idle[at].is_quiet();
+            let unwanted = self.shared.is_retired() || too_old || too_idle || !self.is_alive(&mut idle[at]);
             if unwanted {
                 spare = spare.saturating_sub(1);
                 closed.push(idle.remove(at));

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
+use wire::tag;
 
 use crate::link::Link;
 use crate::listen::Sender;
@@ -135,16 +136,44 @@ impl Idle {
         self.0.idle_since = now;
     }
 
-    /// Whether the server has said nothing since it was put away. A closed connection, or one that has something to
-    /// say (it is being shut down, its configuration was reloaded), is not worth keeping. Costs no system call when
-    /// nothing arrived.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    /// What the server has said since it was put away. A closed connection, or one that has something to say (it is
+    /// being shut down, its configuration was reloaded), is not worth keeping. Costs no system call when nothing
+    /// arrived.
+    #[inline]
+    pub(crate) fn rest(&mut self) -> Rest {
         let mut cx = Context::from_waker(Waker::noop());
         if self.0.stream.poll_read_ready(&mut cx).is_pending() {
-            return true;
+            return Rest::Quiet;
         }
-        let mut byte = [0; 1];
-        let mut buf = ReadBuf::new(&mut byte);
-        matches!(self.0.stream.poll_read(&mut cx, &mut buf), Poll::Pending)
+        self.hear()
     }
+
+    #[cold]
+    fn hear(&mut self) -> Rest {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bytes = [0; 256];
+        let mut buf = ReadBuf::new(&mut bytes);
+        match self.0.stream.poll_read(&mut cx, &mut buf) {
+            Poll::Pending => Rest::Quiet,
+            Poll::Ready(Err(_)) => Rest::Ended,
+            Poll::Ready(Ok(())) => {
+                let said = buf.filled();
+                // A connection that was idle for too long says nothing of its server.
+                let idle_too_long = said.windows(7).any(|field| field == b"C57P05\0");
+                let ended = said.first().is_none_or(|kind| *kind == tag::ERROR_RESPONSE);
+                if ended && !idle_too_long { Rest::Ended } else { Rest::Talks }
+            }
+        }
+    }
+}
+
+/// What comes of an idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing: it may be used.
+    Quiet,
+    /// Something that nobody asked for.
+    Talks,
+    /// Its end.
+    Ended,
 }

@@ -24,6 +24,15 @@ pub enum NoNode {
     /// Several claim to be the primary.
     #[error("more than one node claims to be the primary")]
     Doubt,
+    /// The only ones that claim to be the primary were replaced, or belong to another cluster.
+    #[error("no primary is known")]
+    Refused,
+    /// The primary's connections were lost: before it is written to again the other nodes are asked who they are.
+    #[error("it is not certain which node is the primary")]
+    Doubted,
+    /// Another node is the primary by what the cluster's manager says, and doesn't say so itself.
+    #[error("the primary that was named is not out of recovery")]
+    NotLeader,
     /// Replicas are up, and none of them may be used for this read: it must see more than they have. Never said of
     /// the primary.
     #[error("no replica has what this read must see")]
@@ -52,6 +61,18 @@ impl NoNode {
             NoNode::Doubt => (
                 "Several of its nodes are up and out of recovery; writing to the wrong one would lose data.",
                 "Stop the node that was replaced.",
+            ),
+            NoNode::Refused => (
+                "What is up and out of recovery was replaced, or belongs to another cluster (SHOW NODES says which).",
+                "Start the primary, or promote a replica.",
+            ),
+            NoNode::Doubted => (
+                "Its connections were lost, and it isn't known yet whether it has come back as the primary.",
+                "Try again: the statement runs as soon as a primary is found.",
+            ),
+            NoNode::NotLeader => (
+                "The cluster's manager names another node than the one that is out of recovery.",
+                "Try again: the statement runs as soon as a primary is found.",
             ),
             NoNode::Behind => {
                 ("Replicas are up, and none has replayed enough yet.", "Try again: replicas catch up.")

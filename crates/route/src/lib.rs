@@ -19,6 +19,7 @@ mod role;
 mod shard;
 #[cfg(test)]
 mod sql_tests;
+mod standing;
 #[cfg(test)]
 mod testing;
 pub mod view;
@@ -37,3 +38,4 @@ pub use identity::Identity;
 pub use latency::Latency;
 pub use map::DatabaseMap;
 pub use reason::{Reason, RoleReason, ShardReason};
+pub use standing::Standing;

@@ -2,6 +2,7 @@
 
 use config::{MaxLag, NodeRole};
 
+use crate::standing::Standing;
 use crate::view::{FULL_EASE, Lag, NodeIndex, NodeView, Proximity, numbered};
 
 /// The nodes that reads may go to, nearest first.
@@ -48,10 +49,11 @@ impl Reader {
 
 impl Readers {
     /// The replicas that are up and have a weight; `primary` counts as one of them.
-    pub(crate) fn new(nodes: &[NodeView], primary: Option<NodeIndex>) -> Self {
+    pub(crate) fn new(nodes: &[NodeView], standings: &[Standing], primary: Option<NodeIndex>) -> Self {
         let reads = |(index, node): &(NodeIndex, &NodeView)| {
             let reads = node.role == Some(NodeRole::Replica) || Some(*index) == primary;
-            node.up && reads && node.weight > 0
+            let member = standings.get(usize::from(index.0)) == Some(&Standing::Member);
+            node.up && member && reads && node.weight > 0
         };
         let heed = may_heed_outliers(nodes);
         let all = numbered(nodes).filter(reads).filter(|(_, node)| !heed || node.out.is_none());

@@ -7,6 +7,7 @@ use config::{ClusterId, MaxLag, NodeRole};
 use crate::choose::NoNode;
 use crate::identity::Identity;
 use crate::readers::Readers;
+use crate::standing::{Judged, Standing, judge};
 
 /// Index of a node in its cluster's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,10 @@ pub struct NodeId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterView {
     nodes: Vec<NodeView>,
+    /// Who is the primary by another source than the nodes themselves.
+    leader: Option<NodeIndex>,
+    system: Option<u64>,
+    standings: Vec<Standing>,
     primary: Result<NodeIndex, NoNode>,
     readers: Readers,
     readers_and_primary: Readers,
@@ -33,10 +38,14 @@ pub struct ClusterView {
 impl ClusterView {
     /// A view of these nodes, in the order of the configuration.
     pub fn new(nodes: Vec<NodeView>) -> Self {
-        let primary = primary(&nodes);
-        let readers = Readers::new(&nodes, None);
-        let readers_and_primary = Readers::new(&nodes, primary.ok());
-        Self { nodes, primary, readers, readers_and_primary }
+        Self::judged(nodes, None, None)
+    }
+
+    fn judged(nodes: Vec<NodeView>, system: Option<u64>, leader: Option<NodeIndex>) -> Self {
+        let Judged { system, standings, primary } = judge(&nodes, system, leader);
+        let readers = Readers::new(&nodes, &standings, None);
+        let readers_and_primary = Readers::new(&nodes, &standings, primary.ok());
+        Self { nodes, leader, system, standings, primary, readers, readers_and_primary }
     }
 
     /// The same with other nodes.
@@ -44,7 +53,13 @@ impl ClusterView {
     pub fn with(&self, change: impl FnOnce(&mut [NodeView])) -> Self {
         let mut nodes = self.nodes.clone();
         change(&mut nodes);
-        Self::new(nodes)
+        Self::judged(nodes, self.system, self.leader)
+    }
+
+    /// The same with what another source says of who is the primary.
+    #[must_use]
+    pub fn with_leader(&self, leader: Option<NodeIndex>) -> Self {
+        Self::judged(self.nodes.clone(), self.system, leader)
     }
 
     /// Nodes in the order of the configuration.
@@ -52,10 +67,26 @@ impl ClusterView {
         &self.nodes
     }
 
+    /// Whether a node belongs to the cluster.
+    pub fn standing(&self, node: NodeIndex) -> Standing {
+        self.standings.get(usize::from(node.0)).copied().unwrap_or(Standing::Member)
+    }
+
+    /// Whether a node is up and may be used: its connections are worth keeping.
+    pub fn is_usable(&self, node: NodeIndex) -> bool {
+        let up = self.nodes.get(usize::from(node.0)).is_some_and(|node| node.up);
+        up && self.standing(node) == Standing::Member
+    }
+
+    /// Who is the primary by another source than the nodes themselves, if there is one that says so.
+    pub fn leader(&self) -> Option<NodeIndex> {
+        self.leader
+    }
+
     /// The one node that is up and the primary.
     ///
     /// # Errors
-    /// There is none, or several claim to be it.
+    /// There is none, or it isn't certain which one it is.
     pub fn primary(&self) -> Result<NodeIndex, NoNode> {
         self.primary
     }
@@ -71,17 +102,6 @@ pub(crate) fn numbered(nodes: &[NodeView]) -> impl Iterator<Item = (NodeIndex, &
     (0u16..).map(NodeIndex).zip(nodes)
 }
 
-fn primary(nodes: &[NodeView]) -> Result<NodeIndex, NoNode> {
-    let mut primaries = numbered(nodes)
-        .filter(|(_, node)| node.up && node.role == Some(NodeRole::Primary))
-        .map(|(index, _)| index);
-    match (primaries.next(), primaries.next()) {
-        (Some(primary), None) => Ok(primary),
-        (Some(_), Some(_)) => Err(NoNode::Doubt),
-        (None, _) => Err(NoNode::NoPrimary),
-    }
-}
-
 /// One node as last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeView {
@@ -95,6 +115,12 @@ pub struct NodeView {
     pub why_down: Option<String>,
     /// Which server answered there last, and on which timeline; `None`: it hasn't said. Kept while it is down.
     pub identity: Option<Identity>,
+    /// Its connections were lost, or it was started again, since the other nodes were last asked: one of them may have
+    /// taken its place.
+    pub doubted: bool,
+    /// It is a replica by configuration and out of recovery, so that its log and its timelines are its own: it
+    /// replicates logically. It has no identity then.
+    pub apart: bool,
     /// In this pgweir's region and zone, in its region, or elsewhere.
     pub proximity: Proximity,
     /// Share of reads (`weight`).
@@ -119,6 +145,8 @@ impl NodeView {
             up: true,
             why_down: None,
             identity: None,
+            doubted: false,
+            apart: false,
             proximity,
             weight,
             lag: None,

@@ -440,7 +440,7 @@ impl Session {
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
         );
-        pool.shared.node.suspect();
+        pool.shared.cluster.suspect(pool.shared.node.id.node);
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;

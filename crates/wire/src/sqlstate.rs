@@ -31,6 +31,12 @@ impl SqlState {
         &self.as_str()[..2]
     }
 
+    /// Whether a server that says so ends, or hasn't begun yet.
+    #[must_use]
+    pub fn is_server_going(&self) -> bool {
+        [Self::ADMIN_SHUTDOWN, Self::CRASH_SHUTDOWN, Self::CANNOT_CONNECT_NOW].contains(self)
+    }
+
     /// The condition name, e.g. `protocol_violation`, if the code is one of the table.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {

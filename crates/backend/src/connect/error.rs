@@ -93,6 +93,9 @@ pub enum ConnectError {
     /// The pool closed while the connection was being made.
     #[error("the pool was closed")]
     Closed,
+    /// Nobody waits for it any more: the node went down, or another one has taken its place.
+    #[error("{0} has gone down, or was replaced")]
+    Moved(String),
 }
 
 impl ConnectError {
@@ -123,6 +126,7 @@ impl ConnectError {
             | ConnectError::Unsupported(_)
             | ConnectError::Scram(_)
             | ConnectError::Encode(_)
+            | ConnectError::Moved(_)
             | ConnectError::Closed => false,
         }
     }
@@ -150,6 +154,7 @@ impl ConnectError {
             | ConnectError::Unexpected(_)
             | ConnectError::Frame(_)
             | ConnectError::Message(_)
+            | ConnectError::Moved(_)
             | ConnectError::Closed => false,
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Health, NodeRole};
+use route::Identity;
 use route::view::{ClusterView, NodeView};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::probe::{Found, ProbeError, Prober};
 use crate::cluster::{Cluster, Node};
@@ -18,6 +19,8 @@ const QUICK: Duration = Duration::from_millis(250);
 const PATIENT: Duration = Duration::from_secs(1);
 /// This many quick probes for want of a primary (a minute of them), then patient ones: a cluster may have none for good.
 const QUICK_PROBES: u32 = 240;
+/// How long a doubted primary waits for the others' answers: who takes longer serves nobody now.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 /// Traffic's suspicions lead to no more than ten probes a second.
 const SUSPICION_GAP: Duration = Duration::from_millis(100);
 
@@ -52,14 +55,46 @@ impl Watcher {
     /// Probes at once, calls `probed` after that, and goes on.
     pub(super) async fn run(mut self, probed: impl FnOnce() + Send) {
         let mut changes = self.cluster.changes();
-        let outcome = self.prober.probe().await;
+        let outcome = self.node.looks.count(self.prober.probe()).await;
         self.judge(outcome);
         probed();
         loop {
             self.rest(&mut changes).await;
-            let outcome = self.prober.probe().await;
+            // Who was doubted before this probe is asked together with the others.
+            let others = self.is_doubted().then(|| self.ask_others());
+            let outcome = self.node.looks.count(self.prober.probe()).await;
             self.judge(outcome);
+            if self.is_doubted() && !matches!(self.state, State::Failing(_)) {
+                let others = others.unwrap_or_else(|| self.ask_others());
+                let _answered = timeout(OTHERS_PATIENCE, others).await;
+                self.cluster.confirm(self.node.id.node);
+            }
         }
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.seen().is_some_and(|view| view.doubted)
+    }
+
+    /// Has all other nodes probed; ends when they were.
+    fn ask_others(&self) -> impl Future<Output = ()> + Send + use<> {
+        let others = self.cluster.nodes.iter().filter(|node| node.id != self.node.id);
+        let looks: Vec<_> = others
+            .map(|node| {
+                let look = node.looks.next();
+                node.suspicion.notify_one();
+                look
+            })
+            .collect();
+        async move {
+            for look in looks {
+                look.await;
+            }
+        }
+    }
+
+    fn seen(&self) -> Option<NodeView> {
+        self.cluster.view().nodes().get(usize::from(self.node.id.node.0)).cloned()
     }
 
     /// Waits until the next probe is due. A change of the cluster's view may bring it forward.
@@ -87,9 +122,14 @@ impl Watcher {
         let index = usize::from(self.node.id.node.0);
         let configured = self.cluster.config.nodes.get(index).and_then(|node| node.role);
         let role = self.role_shown(configured, found.role);
+        let apart = role != found.role;
+        let identity = found.identity.filter(|_| !apart);
+        let doubted = role == NodeRole::Primary && self.came_back(identity);
         self.up(|view| {
             view.role = Some(role);
-            view.identity = found.identity;
+            view.apart = apart;
+            view.identity = identity;
+            view.doubted |= doubted;
         });
         let before = match self.state {
             State::Found { unsettled } => unsettled,
@@ -97,6 +137,13 @@ impl Watcher {
         };
         let settled = is_settled(&self.cluster.view());
         self.state = State::Found { unsettled: if settled { 0 } else { before.saturating_add(1) } };
+    }
+
+    /// Whether it was gone since it was last seen, so that another node may have taken its place.
+    fn came_back(&self, identity: Option<Identity>) -> bool {
+        let Some(before) = self.seen().filter(|_| self.cluster.nodes.len() > 1) else { return false };
+        let started = |identity: Option<Identity>| identity.map(|identity| identity.started);
+        !before.up || (before.identity.is_some() && started(before.identity) != started(identity))
     }
 
     /// The role found. But a standby is never a primary, whatever the configuration says, and what it calls a replica
@@ -155,11 +202,9 @@ impl Watcher {
     /// Changes the node's place in the view, and logs what is new of it.
     fn publish(&self, change: impl Fn(&mut NodeView)) {
         let index = self.node.id.node;
-        let at = |view: &ClusterView| view.nodes().get(usize::from(index.0)).cloned();
-        let before = at(&self.cluster.view());
+        let before = self.seen();
         self.cluster.update(index, change);
-        let after = at(&self.cluster.view());
-        let (Some(before), Some(after)) = (before, after) else { return };
+        let (Some(before), Some(after)) = (before, self.seen()) else { return };
         let (cluster, node) = (self.cluster.config.name.as_str(), self.node.name.as_str());
         if before.role != after.role {
             match (before.role, after.role) {
@@ -206,10 +251,9 @@ impl State {
     }
 }
 
-/// Whether exactly one node is the primary and up.
+/// Whether it is certain which node is the primary.
 fn is_settled(view: &ClusterView) -> bool {
-    let primaries = view.nodes().iter().filter(|node| node.up && node.role == Some(NodeRole::Primary));
-    primaries.count() == 1
+    view.primary().is_ok()
 }
 
 fn word(role: NodeRole) -> &'static str {

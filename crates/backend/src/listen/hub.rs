@@ -111,7 +111,7 @@ impl Task {
                                     why,
                                     "the listening connection was lost"
                                 );
-                                node.suspicion.notify_one();
+                                self.cluster.suspect(node.id.node);
                                 why
                             }
                         }

@@ -11,7 +11,8 @@ use localpg::{Auth, Builder, Mode};
 use pgweir_backend::control::{Watch, watch};
 use pgweir_backend::{Cluster, Directory, Remote};
 use rcgen::{CertificateParams, KeyPair};
-use route::view::{ClusterView, Lag, NodeView};
+use route::view::{ClusterView, Lag, NodeIndex, NodeView};
+use route::{NoNode, Standing};
 
 /// How long something may take that happens at once on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,11 +33,22 @@ fn servers(replicas: usize) -> Builder {
 
 /// A configuration of these servers; `cluster` is put into the cluster, `nodes` into each node, `rest` behind it all.
 fn directory_of(servers: &localpg::Cluster, cluster: &str, nodes: &[&str], rest: &str) -> Arc<Directory> {
+    directory_with(servers, cluster, nodes, rest, "")
+}
+
+/// The same with another node behind them.
+fn directory_with(
+    servers: &localpg::Cluster,
+    cluster: &str,
+    nodes: &[&str],
+    rest: &str,
+    another: &str,
+) -> Arc<Directory> {
     let node = |node: &localpg::Node| {
         let more = nodes.get(node.index()).map(|more| format!(", {more}")).unwrap_or_default();
         format!("n{}: {{host: {}, port: {}{more}}}", node.index(), node.host(), node.port())
     };
-    let nodes: Vec<_> = servers.nodes().iter().map(node).collect();
+    let nodes: Vec<_> = servers.nodes().iter().map(node).chain([another.to_owned()]).collect();
     let cluster = format!("pg: {{dbname: app, {cluster}, nodes: {{{}}}}}", nodes.join(", "));
     let yaml = format!("clusters:\n  {cluster}\ndatabases: {{app: {{cluster: pg}}}}\n{rest}\n");
     let config = config::parse_yaml(&yaml, "test", &|_| None, Path::new("")).unwrap();
@@ -67,7 +79,8 @@ impl Watched {
         let mut changes = self.cluster().changes();
         let seen = tokio::time::timeout(LIMIT, async {
             while !is_so(&self.cluster().view()) {
-                changes.changed().await.unwrap();
+                // What isn't a change of the view may be looked for too.
+                let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
             }
         });
         assert!(seen.await.is_ok(), "never {what}: {:#?}", self.cluster().view());
@@ -125,6 +138,60 @@ async fn roles_are_found_and_an_outage_and_a_promotion_are_seen() {
     watched
         .until("on the new timeline", |view| view.nodes()[0].identity.is_some_and(|id| id.timeline == 2))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_replaced_is_refused_also_when_its_successor_is_gone() {
+    let watched = Watched::new(servers(1).start().unwrap(), CONTROL, &[], HEALTH).await;
+    let (old, new) = (NodeIndex(0), NodeIndex(1));
+    assert_eq!(watched.cluster().view().primary(), Ok(old));
+    watched.servers.promote(1).unwrap();
+    watched.until("replaced", |view| view.primary() == Ok(new)).await;
+    let view = watched.cluster().view().clone();
+    assert_eq!(view.standing(old), Standing::Forked { timeline: 1, newest: 2 });
+    assert!(view.nodes()[0].up && !view.is_usable(old));
+    watched.servers.kill(1).unwrap();
+    watched.until_down(1).await;
+    assert_eq!(watched.cluster().view().primary(), Err(NoNode::Refused));
+    watched.servers.start(1).unwrap();
+    watched.until("back", |view| view.primary() == Ok(new)).await;
+    watched.servers.follow(0, 1).unwrap();
+    watched.until("taken back", |view| view.is_usable(old) && view.nodes()[0].role == Some(Replica)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_started_again_is_confirmed_by_the_others_even_if_one_hangs() {
+    let watched = Watched::new(servers(2).start().unwrap(), CONTROL, &[], HEALTH).await;
+    let primary = NodeIndex(0);
+    let before = watched.nodes()[0].identity.unwrap();
+    watched.servers.pause(2).unwrap();
+    watched.servers.kill(0).unwrap();
+    watched.servers.start(0).unwrap();
+    let restarted = |node: &NodeView| node.identity.is_some_and(|now| now.started != before.started);
+    watched.until("seen again", |view| restarted(&view.nodes()[0])).await;
+    watched.until("confirmed", |view| view.primary() == Ok(primary)).await;
+    // A lost connection has all nodes asked again.
+    watched
+        .until("doubted", |_| {
+            watched.cluster().suspect(primary);
+            watched.cluster().view().primary() == Err(NoNode::Doubted)
+        })
+        .await;
+    watched.until("confirmed again", |view| view.primary() == Ok(primary)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_never_used() {
+    let (servers, others) = (servers(1).start().unwrap(), servers(0).start().unwrap());
+    let stranger =
+        format!("stranger: {{host: {}, port: {}}}", others.nodes()[0].host(), others.nodes()[0].port());
+    let directory = directory_with(&servers, CONTROL, &[], HEALTH, &stranger);
+    let watch = watch(Arc::clone(&directory));
+    assert!(watch.first_round(LIMIT).await);
+    let view = directory.clusters()[0].view().clone();
+    let stranger = NodeIndex(2);
+    assert!(matches!(view.standing(stranger), Standing::Foreign { .. }), "{view:#?}");
+    assert_eq!((view.primary(), view.is_usable(stranger)), (Ok(NodeIndex(0)), false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
