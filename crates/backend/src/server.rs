@@ -35,6 +35,9 @@ pub struct Server {
     pub copy_in: bool,
     /// Something of a session may be left on it: `DISCARD ALL` before anybody else has it.
     pub doubt: bool,
+    /// Code was run on it that could do anything, and never has: all but its prepared statements is swept off before
+    /// anybody else has it.
+    pub sweep: bool,
     /// Something was committed on it that may have notified, and no listening session has waited for it to be heard.
     pub notified: bool,
     /// Something is on it that no command takes away: it is closed when its session lets it go.
@@ -84,7 +87,8 @@ impl Server {
     /// The proof: no transaction, no answer due, no half message, no COPY, no cancel under way, no state of a session.
     /// On any doubt the connection is given back as it is, and dropping it closes it.
     pub fn prove_clean(self: Box<Self>) -> Result<Idle, Box<Server>> {
-        let clean = self.is_at_rest() && !self.doubt && !self.spent && self.handle.cancels.get() == 0;
+        let left = self.doubt || self.sweep || self.spent;
+        let clean = self.is_at_rest() && !left && self.handle.cancels.get() == 0;
         if clean { Ok(Idle(self)) } else { Err(self) }
     }
 
@@ -101,6 +105,7 @@ impl Server {
     /// Its session was discarded: it is as it was after login.
     pub fn forget_session(&mut self) {
         self.doubt = false;
+        self.sweep = false;
         self.prepared.clear();
         self.unnamed = None;
         self.sequences.discard();

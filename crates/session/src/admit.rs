@@ -135,7 +135,7 @@ impl Book {
             self.refuse_query(work, server, head, report);
             return;
         }
-        self.watch_code(at, &facts, text);
+        self.watch_code(at, server, &facts, text);
         self.note_writer(server, &facts);
         let shows = self.has_shown_or_may() && self.looks_inside(&facts);
         if shows && self.show_names(at, work, server, false).is_err() {
@@ -300,7 +300,7 @@ impl Book {
             need_target(work, server, named)?;
             work.own_portals.push((portal, Rc::clone(&text)));
         }
-        self.watch_code(at, &text.facts, &text.statement.sql);
+        self.watch_code(at, server, &text.facts, &text.statement.sql);
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, server, &text.facts, *at.in_transaction);
@@ -463,7 +463,7 @@ impl Book {
         server: &mut Server,
     ) -> Result<(), ErrorReport> {
         self.allow_currval(facts, server)?;
-        let hidden = self.known_pin(at, facts);
+        let hidden = self.known_pin(at, server, facts);
         let Some(mut reason) = Self::pins(facts).next().or(hidden) else { return Ok(()) };
         if self.mode == config::PoolMode::Session {
             return Ok(());

@@ -57,7 +57,8 @@ impl Session {
         if self.book.listening.is_some() {
             held.lease.sender.set(None);
         }
-        let clean = held.lease.is_at_rest() && !held.lease.doubt && !held.lease.spent && unheard.is_empty();
+        let left = held.lease.doubt || held.lease.sweep || held.lease.spent;
+        let clean = held.lease.is_at_rest() && !left && unheard.is_empty();
         if clean && held.lease.handle.cancels.get() == 0 {
             held.lease.release();
         } else {

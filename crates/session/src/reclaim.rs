@@ -109,7 +109,25 @@ async fn bring_to_rest(server: &mut Server, mut unheard: Unheard) -> io::Result<
         run(server, b"DISCARD ALL", &mut unheard).await?.map_err(io::Error::other)?;
         server.forget_session();
     }
+    if server.sweep && unheard.is_empty() {
+        sweep(server).await?;
+    }
     if unheard.is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Takes off all that a session may leave but prepared statements; those too, if some are there that aren't ours.
+async fn sweep(server: &mut Server) -> io::Result<()> {
+    const SWEEP: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; DISCARD TEMP; \
+        SELECT pg_catalog.pg_advisory_unlock_all(); SELECT 'prepared', name, NULL \
+        FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.left(name, 7) <> 'pgweir_' LIMIT 1";
+    let rows = crate::witness::ask(server, SWEEP, &mut Vec::new(), false).await?.map_err(io::Error::other)?;
+    server.applied = Rc::default();
+    server.sweep = false;
+    if rows.iter().any(|[kind, ..]| kind.as_deref() == Some("prepared")) {
+        run(server, b"DISCARD ALL", &mut Unheard::default()).await?.map_err(io::Error::other)?;
+        server.forget_session();
+    }
+    Ok(())
 }
 
 /// Reads until nothing is owed any more, and cancels what runs as long as it does: a cancel that overtakes its

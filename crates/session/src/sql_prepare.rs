@@ -182,7 +182,7 @@ impl Book {
         }
         spliced.extend_from_slice(&sql[copied..]);
         let prepares_first = work.expects.len() > before;
-        self.watch_code(at, facts, &sql);
+        self.watch_code(at, server, facts, &sql);
         self.note_writer(server, facts);
         self.note_sent(work, server, facts, *at.in_transaction);
         follow_transaction(facts, at.in_transaction);

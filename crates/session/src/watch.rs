@@ -3,16 +3,17 @@
 //!
 //! The same question tells whether what ties a session to its connection is still there.
 
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
+mod code;
+mod examine;
+mod learned;
+
 use std::future::poll_fn;
-use std::hash::{Hash as _, Hasher as _};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use backend::{Server, Setting, SharedPool};
+use backend::Server;
 use config::PoolMode;
 use sql::facts::{Effect, Facts, Kind, PinReason};
 use wire::ErrorReport;
@@ -24,17 +25,18 @@ use crate::core::Core;
 use crate::pins;
 use crate::reply::Broken;
 use crate::session::{End, Session};
-use crate::witness::{self, Found, Names, Sources};
+use crate::witness::Found;
 use crate::work::Work;
+
+use code::{CodeMap, Traits};
+use examine::{Answer, examine};
+pub(crate) use learned::LearnedCode;
+use learned::Verdict;
 
 /// What was found out is asked again after this long, and whenever the code in a database was changed through pgweir.
 pub(crate) const ERA: Duration = Duration::from_secs(600);
-/// A text whose code left nothing behind so often (a run that changed nothing or failed counts half) isn't asked for.
-const ENOUGH: u8 = 4;
 /// A session that is tied isn't asked about the same functions more often than this.
 const TIED_AGAIN: Duration = Duration::from_secs(1);
-/// Texts, spellings and databases that a core remembers.
-const REMEMBERED: usize = 10_000;
 /// Texts of one transaction of which something is learned.
 const TEXTS: usize = 32;
 
@@ -47,8 +49,10 @@ pub(crate) struct Watch {
     pub(crate) may_end: bool,
     /// Something failed, or was rolled back.
     in_part: bool,
-    /// A text may set settings whose names it doesn't say.
-    unnamed: bool,
+    /// What the texts may do.
+    traits: Traits,
+    /// There were more texts.
+    more: bool,
     /// The code of the database was changed.
     pub(crate) redefines: bool,
 }
@@ -57,88 +61,121 @@ pub(crate) struct Watch {
 struct Watched {
     facts: Arc<Facts>,
     circumstances: u64,
+    traits: Traits,
     outline: String,
+    /// The text, if it couldn't be judged when it was sent.
+    unjudged: Option<Box<[u8]>>,
 }
 
-/// What is known of a text's code under some circumstances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It has left nothing behind so far: points towards `ENOUGH`.
-    Trying(u8),
-    /// It leaves nothing behind.
-    Quiet,
-    /// It ties its session, for this reason, or changes its settings.
-    Hides(Option<PinReason>),
-}
-
-/// What a core has learned of the code of its databases.
-#[derive(Debug, Default)]
-pub(crate) struct LearnedCode {
-    verdicts: HashMap<(usize, u64), (Arc<Facts>, Verdict), foldhash::fast::RandomState>,
-    names: Names,
-    /// What databases were asked of their code, at which epoch.
-    sources: HashMap<(u64, Box<str>), (u64, Rc<Sources>)>,
-    /// How the server says a setting's value that a client said so.
-    spelled: HashMap<(Box<str>, Box<str>), Box<str>>,
+impl Watch {
+    /// What the code of its database may do is known now.
+    fn judge(&mut self, map: &CodeMap) {
+        for watched in &mut self.texts {
+            if let Some(sql) = watched.unjudged.take() {
+                watched.traits = map.of_text(&watched.facts, &sql);
+            }
+        }
+        if !self.more {
+            self.traits = self.texts.iter().fold(Traits::NONE, |all, watched| all.and(watched.traits));
+        }
+    }
 }
 
 impl Book {
     /// Notes a text that is being sent, if its code isn't known to leave nothing behind.
     #[inline]
-    pub(crate) fn watch_code(&mut self, at: &Admission<'_>, facts: &Arc<Facts>, sql: &[u8]) {
+    pub(crate) fn watch_code(
+        &mut self,
+        at: &Admission<'_>,
+        server: &mut Server,
+        facts: &Arc<Facts>,
+        sql: &[u8],
+    ) {
         if facts.hidden.runs_code && self.mode != PoolMode::Session {
-            let circumstances = self.circumstances(at);
+            let circumstances = self.circumstances(at, server);
             if !facts.hidden.is_quiet(circumstances) {
-                self.watch_unknown(at.core, facts, sql, circumstances);
+                self.watch_unknown(at.core, server, facts, sql, circumstances);
             }
         }
     }
 
-    /// Whose code a text runs: that of the pool's database, as its names are read, by what is defined now.
-    fn circumstances(&mut self, at: &Admission<'_>) -> u64 {
+    /// Whose code a text runs: that of a pool on a cluster, as its names are read, by what is defined now.
+    fn circumstances(&mut self, at: &Admission<'_>, server: &Server) -> u64 {
         let epoch = at.core.context.code_epoch();
-        let mixed = self.reading_key(at.core) ^ at.group.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let cluster = u64::try_from(Arc::as_ptr(&server.handle.pool.cluster).addr()).unwrap_or_default();
+        let place = (at.group ^ cluster.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = self.reading_key(at.core) ^ place;
         (mixed.rotate_left(23) ^ epoch).wrapping_mul(0xff51_afd7_ed55_8ccd) | 1
     }
 
     #[cold]
-    fn watch_unknown(&mut self, core: &Core, facts: &Arc<Facts>, sql: &[u8], circumstances: u64) {
-        let calls = facts.statements.iter().any(|s| s.runs_code && !changes_rows(s.kind));
-        if self.pin.is_some() {
-            // What its triggers leave stays where it is.
-            if !calls || self.pinned_to.as_mut().is_some_and(|place| !place.may_ask(facts)) {
+    fn watch_unknown(
+        &mut self,
+        core: &Core,
+        server: &mut Server,
+        facts: &Arc<Facts>,
+        sql: &[u8],
+        circumstances: u64,
+    ) {
+        let mut learned = core.learned_code.borrow_mut();
+        match (learned.verdict(facts, circumstances), self.pin) {
+            (Some(Verdict::Ends), None) => return,
+            (Some(Verdict::Quiet), None) => {
+                server.sweep = true;
                 return;
             }
+            _ => {}
         }
-        let mut learned = core.learned_code.borrow_mut();
-        if let Some((_, Verdict::Quiet)) = learned.verdicts.get(&key(facts, circumstances))
-            && self.pin.is_none()
-        {
+        let map = learned.map(&server.handle.pool, core.context.code_epoch());
+        if map.is_some_and(CodeMap::calls_currval) {
+            server.handle.pool.sequences.note();
+        }
+        let map_known = map.is_some();
+        let traits = map.map_or(Traits::ALL, |map| map.of_text(facts, sql));
+        if traits.is_none() {
             facts.hidden.set_quiet(circumstances);
             return;
         }
-        let own = learned.names.take_from(sql);
+        if self.pin.is_some() {
+            // What its triggers leave stays where it is.
+            let calls = facts.statements.iter().any(|s| s.runs_code && !changes_rows(s.kind));
+            if !calls || self.pinned_to.as_mut().is_some_and(|place| !place.may_ask(facts)) {
+                return;
+            }
+        } else if traits == Traits::ENDS {
+            learned.remember(facts, circumstances, Verdict::Ends);
+            return;
+        }
+        learned.names.take_from(sql);
         let conforming = self.lex.standard_conforming_strings;
         let watch = self.watch.get_or_insert_default();
         watch.ask = true;
-        watch.unnamed |= own && calls;
-        if watch.texts.len() < TEXTS {
-            let outline = sql::outline(sql, conforming);
-            watch.texts.push(Watched { facts: Arc::clone(facts), circumstances, outline });
+        watch.traits = watch.traits.and(traits);
+        if watch.texts.len() == TEXTS {
+            watch.more = true;
+            return;
         }
+        let outline = sql::outline(sql, conforming);
+        let unjudged = if map_known { None } else { Some(sql.into()) };
+        watch.texts.push(Watched { facts: Arc::clone(facts), circumstances, traits, outline, unjudged });
     }
 
     /// The reason for which a text is known to tie its session, though it doesn't say so.
-    pub(crate) fn known_pin(&mut self, at: &Admission<'_>, facts: &Arc<Facts>) -> Option<PinReason> {
+    pub(crate) fn known_pin(
+        &mut self,
+        at: &Admission<'_>,
+        server: &Server,
+        facts: &Arc<Facts>,
+    ) -> Option<PinReason> {
         if !facts.hidden.runs_code || self.mode == PoolMode::Session {
             return None;
         }
-        let circumstances = self.circumstances(at);
+        let circumstances = self.circumstances(at, server);
         if facts.hidden.is_quiet(circumstances) {
             return None;
         }
-        match at.core.learned_code.borrow().verdicts.get(&key(facts, circumstances)) {
-            Some((_, Verdict::Hides(reason))) => *reason,
+        match at.core.learned_code.borrow().verdict(facts, circumstances) {
+            Some(Verdict::Hides(reason)) => reason,
             _ => None,
         }
     }
@@ -189,19 +226,21 @@ impl Book {
         let prepared = (foreign || kept).then_some(PinReason::SqlPrepare);
         self.pin = found.pins.first().copied().or(prepared).or(self.for_good);
         self.native &= self.pin.is_some();
-        let unnamed = watch.unnamed && !settings && self.pin.is_none();
-        // Settings of names that weren't known may be there, or statements that were shown under the session's own
-        // names: nobody else gets them.
-        server.doubt = self.pin.is_some() || unnamed || !found.prepared.is_empty();
-        let quiet = !settings && !unnamed && was.is_none() && self.pin.is_none();
-        let points = if watch.in_part { ENOUGH / 4 } else { ENOUGH / 2 };
+        // Statements that were shown under the session's own names: nobody else gets them.
+        server.doubt = self.pin.is_some() || !found.prepared.is_empty();
+        // Settings of names that nobody knows may be there.
+        server.sweep |= watch.traits.has(Traits::DYNAMIC.and(Traits::NAMES_SETTINGS));
+        let quiet = !settings && was.is_none() && self.pin.is_none();
         let mut learned = core.learned_code.borrow_mut();
         for watched in &watch.texts {
             if quiet {
-                learned.note_quiet(watched, points);
-            } else if watch.texts.len() == 1 && was.is_none() && !unnamed {
+                // What was rolled back says nothing of the next time.
+                if !watch.in_part && !watched.traits.has(Traits::LEAVES.and(Traits::NAMES_SETTINGS)) {
+                    learned.note_quiet(watched);
+                }
+            } else if watch.texts.len() == 1 && was.is_none() {
                 let reason = self.pin.filter(|_| self.for_good.is_none());
-                learned.remember(watched, Verdict::Hides(reason));
+                learned.remember(&watched.facts, watched.circumstances, Verdict::Hides(reason));
             }
         }
     }
@@ -221,59 +260,13 @@ impl PinnedTo {
     }
 }
 
-impl LearnedCode {
-    fn note_quiet(&mut self, watched: &Watched, points: u8) {
-        let before = match self.verdicts.get(&key(&watched.facts, watched.circumstances)) {
-            Some((_, Verdict::Trying(before))) => *before,
-            Some((_, Verdict::Quiet)) => ENOUGH,
-            Some((_, Verdict::Hides(_))) | None => 0,
-        };
-        let now = before.saturating_add(points);
-        if now >= ENOUGH {
-            watched.facts.hidden.set_quiet(watched.circumstances);
-            self.remember(watched, Verdict::Quiet);
-        } else {
-            self.remember(watched, Verdict::Trying(now));
-        }
-    }
-
-    fn remember(&mut self, watched: &Watched, verdict: Verdict) {
-        if self.verdicts.len() >= REMEMBERED {
-            self.verdicts.clear();
-        }
-        // The facts are kept too: no other text comes to have their address.
-        let entry = (Arc::clone(&watched.facts), verdict);
-        self.verdicts.insert(key(&watched.facts, watched.circumstances), entry);
-    }
-
-    /// Whether the functions of a database have yet to be asked for names, at this epoch.
-    fn sources_known(&self, pool: &SharedPool, epoch: u64) -> Option<Rc<Sources>> {
-        let (known, sources) = self.sources.get(&database(pool))?;
-        (*known == epoch).then(|| Rc::clone(sources))
-    }
-
-    /// Notes what a database says of its code, at this epoch.
-    fn note_sources(&mut self, pool: &SharedPool, epoch: u64, rows: Vec<witness::Row>) -> Rc<Sources> {
-        rows.iter()
-            .filter(|row| row[0].as_deref() == Some("name"))
-            .filter_map(|[_, name, _]| name.as_deref())
-            .for_each(|name| self.names.add(name));
-        if self.sources.len() >= REMEMBERED {
-            self.sources.clear();
-        }
-        let sources = Rc::new(Sources::from_rows(rows));
-        self.sources.insert(database(pool), (epoch, Rc::clone(&sources)));
-        sources
-    }
-}
-
 impl Session {
     /// The connection is at rest, and something may be on it that nobody said: asks it.
     ///
     /// # Errors
     /// What ends the session: a connection that it is tied to is lost; no more sessions may be tied.
     pub(crate) async fn look_behind(&mut self, work: &mut Work) -> Result<(), End> {
-        let Some(watch) = self.book.watch.take() else { return Ok(()) };
+        let Some(mut watch) = self.book.watch.take() else { return Ok(()) };
         if watch.redefines {
             self.core.context.new_code();
         }
@@ -292,10 +285,10 @@ impl Session {
         self.cell.set_doing(Doing::Idle, Instant::now());
         let limit = held.lease.handle.pool.settings.server_connect_timeout;
         let listens = self.book.pin == Some(PinReason::Listen);
-        let asked = examine(&self.core, &mut held.lease, work.down.inject(), listens);
+        let asked = examine(&self.core, &mut held.lease, &mut watch, work.down.inject(), listens);
         let asked = tokio::time::timeout(limit, asked).await;
         match asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(Ok(answer)) => self.learn(*watch, answer),
+            Ok(Ok(answer)) => self.learn(&watch, &answer),
             Ok(Err(report)) => {
                 tracing::debug!(%report, "a server connection could not be asked what is on it");
                 Ok(())
@@ -311,13 +304,11 @@ impl Session {
         }
     }
 
-    fn learn(&mut self, mut watch: Watch, answer: Answer) -> Result<(), End> {
+    fn learn(&mut self, watch: &Watch, answer: &Answer) -> Result<(), End> {
         let Some(held) = &mut self.held else { return Ok(()) };
         let server = &mut *held.lease;
         let was = self.book.pin;
-        let calls = watch.texts.iter().flat_map(|w| &w.facts.statements).any(|s| s.kind == Kind::Procedure);
-        watch.unnamed |= answer.sources.makes_names && calls;
-        if watch.texts.iter().any(|watched| answer.sources.keeps_something(&watched.facts)) {
+        if answer.keeps_something {
             self.book.for_good.get_or_insert(PinReason::Load);
             server.spent = true;
         }
@@ -326,7 +317,7 @@ impl Session {
             watch.texts.iter().for_each(|watched| self.core.learned.learn_tie(&watched.facts));
             return Ok(());
         }
-        self.book.settle_watch(&self.core, server, &watch, &answer.found, &answer.changed);
+        self.book.settle_watch(&self.core, server, watch, &answer.found, &answer.changed);
         if !Rc::ptr_eq(&server.parameters, &self.book.told) {
             server.parameters = self.core.pools.intern_parameters(server.parameters.as_ref().clone());
             self.book.told = Rc::clone(&server.parameters);
@@ -348,159 +339,8 @@ impl Session {
     }
 }
 
-/// What a connection has answered.
-struct Answer {
-    found: Found,
-    /// How its settings differ from what is known of it.
-    changed: Vec<Effect>,
-    /// What the database says of its code.
-    sources: Rc<Sources>,
-}
-
-/// Asks a connection for all that is on it. The inner error is the server's.
-async fn examine(
-    core: &Core,
-    server: &mut Server,
-    out: &mut Vec<u8>,
-    listens: bool,
-) -> std::io::Result<Result<Answer, ErrorReport>> {
-    let pool = Arc::clone(&server.handle.pool);
-    let epoch = core.context.code_epoch();
-    let known = core.learned_code.borrow().sources_known(&pool, epoch);
-    let sources = match known {
-        Some(known) => known,
-        None => match witness::ask(server, witness::SOURCES, out, listens).await? {
-            Ok(rows) => core.learned_code.borrow_mut().note_sources(&pool, epoch, rows),
-            Err(report) => return Ok(Err(report)),
-        },
-    };
-    if sources.calls_currval {
-        pool.sequences.note();
-    }
-    let question = {
-        let learned = core.learned_code.borrow();
-        witness::question(&learned.names, server.applied.iter().map(|setting| &*setting.name))
-    };
-    let found = match witness::ask(server, &question, out, listens).await? {
-        Ok(rows) => Found::from_rows(rows),
-        Err(report) => return Ok(Err(report)),
-    };
-    learn_spellings(core, server, &found, out, listens).await?;
-    let changed = differences(core, server, &found);
-    Ok(Ok(Answer { found, changed, sources }))
-}
-
-/// How the server spells what clients have said: only it knows that `65536` is `64MB`.
-async fn learn_spellings(
-    core: &Core,
-    server: &mut Server,
-    found: &Found,
-    out: &mut Vec<u8>,
-    listens: bool,
-) -> std::io::Result<()> {
-    let odd: Vec<Setting> = {
-        let learned = core.learned_code.borrow();
-        let said = found.settings.iter().filter_map(|(name, now)| {
-            let said = server.applied.find(name)?;
-            let known =
-                same(said, now) || learned.spelled.contains_key(&(name.as_str().into(), said.value.clone()));
-            let role = ["role", "session_authorization"].contains(&name.as_str());
-            (!known && !said.raw && !role).then(|| said.clone())
-        });
-        said.collect()
-    };
-    for said in odd {
-        let mut sql = String::from("SELECT 'spelled', NULL, pg_catalog.set_config(");
-        backend::settings::write_literal(&mut sql, &said.name);
-        sql.push(',');
-        backend::settings::write_literal(&mut sql, &said.value);
-        sql.push_str(", true)");
-        // What the server doesn't take any more is spelled otherwise, whatever it is.
-        if let Ok(rows) = witness::ask(server, &sql, out, listens).await?
-            && let Some([_, _, Some(spelled)]) = rows.into_iter().next()
-        {
-            let mut learned = core.learned_code.borrow_mut();
-            if learned.spelled.len() >= REMEMBERED {
-                learned.spelled.clear();
-            }
-            learned.spelled.insert((said.name, said.value), spelled.into());
-        }
-    }
-    Ok(())
-}
-
-/// The SETs and RESETs that lead from what is known of a connection to what it says.
-fn differences(core: &Core, server: &Server, found: &Found) -> Vec<Effect> {
-    let learned = core.learned_code.borrow();
-    let is = |said: &Setting, now: &str| {
-        let spelled = learned.spelled.get(&(said.name.clone(), said.value.clone()));
-        same(said, now) || spelled.is_some_and(|spelled| **spelled == *now)
-    };
-    let set = |name: &str, now: &str| {
-        let Setting { name, value, raw, .. } = Setting::from_startup(name, now);
-        Effect::Set { name, value, raw }
-    };
-    let mut changed = Vec::new();
-    for (name, now) in &found.settings {
-        let said = server.applied.find(name);
-        let own = match &**name {
-            "role" => "none",
-            "session_authorization" => &*server.handle.pool.login.user,
-            name if name.starts_with("transaction_") || name == "is_superuser" => continue,
-            _ => "",
-        };
-        match said {
-            Some(said) if is(said, now) => {}
-            None if !own.is_empty() && own == now => {}
-            Some(_) if !own.is_empty() && own == now => changed.push(Effect::Reset(name.as_str().into())),
-            _ => changed.push(set(name, now)),
-        }
-    }
-    for (name, now) in &found.named {
-        let listed = found.settings.iter().any(|(listed, _)| listed == name);
-        let said = server.applied.find(name);
-        match (said, now.as_deref()) {
-            _ if listed => {}
-            (Some(said), Some(now)) if is(said, now) || now == "unavailable" => {}
-            // It was there for a transaction that is over.
-            (None, None | Some("")) => {}
-            (Some(_), Some(now)) if name.contains('.') => changed.push(set(name, now)),
-            (Some(_), _) => changed.push(Effect::Reset(name.as_str().into())),
-            // What the server's own configuration says of it is asked for as if it was said.
-            (None, Some(now)) => changed.push(set(name, now)),
-        }
-    }
-    changed
-}
-
-/// Whether a value that was said is what the server says now, as far as that can be told without asking.
-fn same(said: &Setting, now: &str) -> bool {
-    if !said.raw {
-        return *said.value == *now;
-    }
-    let listed = Setting::from_startup(&said.name, now);
-    if listed.raw {
-        // A list of names: a quote or a capital may make another one.
-        return listed.value == said.value || *said.value == *now;
-    }
-    let parts = |list: &str| -> Vec<String> {
-        list.split(',').map(|part| part.trim().trim_matches('\'').to_ascii_lowercase()).collect()
-    };
-    parts(&said.value) == parts(now)
-}
-
 fn changes_rows(kind: Kind) -> bool {
     matches!(kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::CopyIn)
-}
-
-fn key(facts: &Arc<Facts>, circumstances: u64) -> (usize, u64) {
-    (Arc::as_ptr(facts).addr(), circumstances)
-}
-
-fn database(pool: &SharedPool) -> (u64, Box<str>) {
-    let mut hasher = DefaultHasher::new();
-    pool.cluster.config.name.hash(&mut hasher);
-    (hasher.finish(), (*pool.login.database).into())
 }
 
 /// A session was found to be tied, and no more of its pool may be.

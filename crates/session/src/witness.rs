@@ -10,7 +10,7 @@ use std::io;
 use std::task::ready;
 
 use backend::Server;
-use sql::facts::{Call, Facts, PinReason};
+use sql::facts::PinReason;
 use tokio::io::ReadBuf;
 use wire::backend::{DataRow, ErrorFields, ReadyForQuery};
 use wire::{ErrorReport, encode, frame, tag};
@@ -87,30 +87,6 @@ fn leading_name(text: &str) -> &str {
     name.trim_end_matches('.')
 }
 
-/// Asks for what the code of a database may do: names of settings in its functions (`*`: some function makes names of its
-/// own); functions of libraries, which may keep something in their process; whether anything calls currval or lastval.
-///
-/// A library of an extension is taken to be made for pools, and a trigger's function only to read what others have set.
-pub(crate) const SOURCES: &str = "\
-    SELECT 'name', pg_catalog.lower(m[1]), NULL FROM pg_catalog.pg_proc p, pg_catalog.regexp_matches(p.prosrc, \
-    '(?:(?:set_config|current_setting)[[:space:]]*[(][[:space:]]*''+|\
-    [[:<:]]set[[:space:]]+(?:session[[:space:]]+|local[[:space:]]+)?)\"?([a-z_][a-z0-9_$]*[.][a-z0-9_$.]+)', 'gi') m \
-    WHERE p.oid >= 16384 UNION ALL \
-    (SELECT 'makes', '*', NULL FROM pg_catalog.pg_proc p \
-    WHERE p.oid >= 16384 AND p.prosrc ~* 'set_config[[:space:]]*[(][[:space:]]*[^''[:space:]]' LIMIT 1) UNION ALL \
-    SELECT 'library', p.proname::text, n.nspname::text FROM pg_catalog.pg_proc p \
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
-    WHERE p.oid >= 16384 AND l.lanname = 'c' AND p.provolatile = 'v' AND p.prokind = 'f' \
-    AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e') UNION ALL \
-    SELECT 'currval', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 \
-    AND (p.prosrc ~* '[[:<:]](currval|lastval)[[:>:]]' \
-    OR p.prolang = 14 AND (pg_catalog.to_jsonb(p) ->> 'prosqlbody') ~ ':funcid (1575|2559) ')) \
-    OR EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (1575|2559) ') \
-    OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conbin::text ~ ':funcid (1575|2559) ') \
-    OR EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE oid >= 16384 AND ev_action::text ~ ':funcid (1575|2559) ')";
-
 /// The query. `names`: settings to ask for beside those that the server counts as the session's; names that would have
 /// to be quoted are left out.
 pub(crate) fn question<'a>(names: &'a Names, applied: impl Iterator<Item = &'a str>) -> String {
@@ -171,45 +147,6 @@ impl Found {
             found.pins.push(pin);
         }
         found
-    }
-}
-
-/// What a database says of its code: the answer to `SOURCES`.
-#[derive(Debug, Default)]
-pub(crate) struct Sources {
-    /// Functions may make settings of names that nobody knows.
-    pub(crate) makes_names: bool,
-    /// Something may call currval or lastval that no text names.
-    pub(crate) calls_currval: bool,
-    /// Functions of libraries that may keep something in their process: name and schema.
-    libraries: Vec<(String, String)>,
-}
-
-impl Sources {
-    /// What the answer to `SOURCES` says, but for names of settings.
-    pub(crate) fn from_rows(rows: Vec<Row>) -> Self {
-        let mut sources = Self::default();
-        for [kind, name, schema] in rows {
-            match kind.as_deref().unwrap_or_default() {
-                "makes" => sources.makes_names = true,
-                "currval" => sources.calls_currval = true,
-                "library" => {
-                    sources.libraries.push((name.unwrap_or_default(), schema.unwrap_or_default()));
-                }
-                _ => {}
-            }
-        }
-        sources
-    }
-
-    /// Whether a text calls by its name what may keep something in its process.
-    pub(crate) fn keeps_something(&self, facts: &Facts) -> bool {
-        let is = |call: &Call| {
-            self.libraries.iter().any(|(name, schema)| {
-                **name == *call.name && call.schema.as_deref().is_none_or(|said| said == schema)
-            })
-        };
-        !self.libraries.is_empty() && facts.statements.iter().any(|s| s.calls.functions.iter().any(is))
     }
 }
 
@@ -287,10 +224,18 @@ pub(crate) async fn ask(
 
 fn row(body: &[u8]) -> io::Result<Row> {
     let parsed = DataRow::parse(body).map_err(io::Error::other)?;
-    let text = |value: Option<&[u8]>| value.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
-    let mut values = parsed.iter();
-    let mut next = || text(values.next().flatten()).map_err(io::Error::other);
-    Ok([next()?, next()?, next()?])
+    let values: Vec<_> = parsed.iter().take(3).collect();
+    // Sources are read for their words only, in whatever encoding the session has.
+    let lossy = matches!(values.first(), Some(Some(b"source" | b"foreign" | b"names")));
+    let mut row = Row::default();
+    for (text, value) in row.iter_mut().zip(values) {
+        *text = match value {
+            Some(bytes) if lossy => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Some(bytes) => Some(String::from_utf8(bytes.to_vec()).map_err(io::Error::other)?),
+            None => None,
+        };
+    }
+    Ok(row)
 }
 
 #[cfg(test)]
