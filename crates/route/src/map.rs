@@ -12,6 +12,7 @@ use crate::reason::ShardReason;
 pub struct DatabaseMap {
     shards: Vec<ShardPlace>,
     tables: Option<Tables>,
+    nearest: ShardIndex,
 }
 
 #[derive(Debug)]
@@ -62,7 +63,12 @@ pub(crate) struct ListScheme {
 impl DatabaseMap {
     /// Prepares one database of a configuration.
     pub fn from_config(config: &Config, database: &Database) -> DatabaseMap {
-        DatabaseMap::new(&config.clusters, &database.placement)
+        let map = DatabaseMap::new(&config.clusters, &database.placement);
+        let Some(here) = config.instance.region.as_deref() else { return map };
+        let region =
+            |shard| config.cluster(map.cluster_of(shard)).and_then(|cluster| cluster.region.as_deref());
+        let nearest = map.shard_indexes().find(|&shard| region(shard) == Some(here));
+        DatabaseMap { nearest: nearest.unwrap_or(map.nearest), ..map }
     }
 
     pub(crate) fn new(clusters: &[Cluster], placement: &Placement) -> DatabaseMap {
@@ -75,6 +81,7 @@ impl DatabaseMap {
                     dbname: dbname_or(dbname, cluster_of(*cluster)),
                 }],
                 tables: None,
+                nearest: ShardIndex(0),
             },
             Placement::Sharded(sharding) => DatabaseMap {
                 shards: sharding
@@ -87,8 +94,14 @@ impl DatabaseMap {
                     })
                     .collect(),
                 tables: Some(Tables::new(sharding)),
+                nearest: ShardIndex(0),
             },
         }
+    }
+
+    /// Where goes what any shard can answer: the first shard in this pgweir's region, else the first.
+    pub fn nearest(&self) -> ShardIndex {
+        self.nearest
     }
 
     /// Number of shards; 1 for an unsharded database.

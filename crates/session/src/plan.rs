@@ -82,7 +82,7 @@ impl Book {
             expect_writes(&mut verdict);
         }
         self.remember_whole(&verdict);
-        Ok(self.conclude(verdict, None))
+        Ok(self.conclude(map, verdict, None))
     }
 
     /// Plans one message inside a transaction, which stays where it began; `bound` is where.
@@ -96,7 +96,7 @@ impl Book {
     ) -> Result<Plan, ErrorReport> {
         let mut verdict = Verdict::default();
         self.consider(core, map, work, 0, head, Some(bound), &mut verdict)?;
-        Ok(self.conclude(verdict, Some(bound)))
+        Ok(self.conclude(map, verdict, Some(bound)))
     }
 
     /// A Query too long to look at, or one of another kind that says nothing of itself.
@@ -120,11 +120,11 @@ impl Book {
         let decision = route::decide(map, &routing, &request);
         self.remember(what.as_bytes(), &decision, bound);
         work.planned.push_back(Planned::Query(facts));
-        self.conclude(Verdict { decision: Some(decision), others: 1, ..Verdict::default() }, bound)
+        self.conclude(map, Verdict { decision: Some(decision), others: 1, ..Verdict::default() }, bound)
     }
 
     /// What was found out, as a plan.
-    fn conclude(&mut self, verdict: Verdict, bound: Option<Target>) -> Plan {
+    fn conclude(&mut self, map: &DatabaseMap, verdict: Verdict, bound: Option<Target>) -> Plan {
         if verdict.own > 0 && verdict.others == 0 {
             return Plan::Own;
         }
@@ -132,9 +132,7 @@ impl Book {
             Some(Decision::Refuse(refusal)) => Plan::Refuse(Box::new(report(*refusal))),
             Some(Decision::Go { target, .. }) => Plan::Go(bound.unwrap_or(target)),
             // Nothing that asks for a place: closing a statement, a Bind of an unknown name, a Sync.
-            None => Plan::Go(
-                bound.unwrap_or(Target { shard: route::ShardIndex(0), role: self.role_of_nothing() }),
-            ),
+            None => Plan::Go(bound.unwrap_or(Target { shard: map.nearest(), role: self.role_of_nothing() })),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use backend::{LocalGroup, Parameters, Setting, Settings};
 use config::{PoolMode, RoleSetting};
 use net::Stream;
-use route::{RoleSource, SessionRouting, ShardIndex, Target, TargetRole};
+use route::{RoleSource, SessionRouting, Target, TargetRole};
 use tokio::io::AsyncWriteExt;
 use wire::backend::TransactionStatus;
 use wire::{ErrorReport, SqlState, encode};
@@ -188,7 +188,8 @@ impl Session {
             RoleSetting::Auto | RoleSetting::Primary | RoleSetting::Observe => TargetRole::Primary,
         };
         let mut work = self.core.lend_work();
-        let target = Target { shard: self.book.routing.shard.unwrap_or(ShardIndex(0)), role };
+        let target =
+            Target { shard: self.book.routing.shard.unwrap_or(self.group.shared.map.nearest()), role };
         self.cell.set_doing(Doing::Active, Instant::now());
         let leased = self.lease(&mut work, target, Instant::now()).await;
         let mut lease = leased?.map_err(|report| End::from(report.with_severity(wire::Severity::Fatal)))?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sql::facts::{Keys, Kind, Name, Statement, Value};
 
 use super::value::{Canonical, Problem};
-use super::{FIRST, Place, Proved, Prover, Purpose, refuse};
+use super::{Place, Proved, Prover, Purpose, refuse};
 use crate::decision::Refusal;
 use crate::map::{KeyedTable, in_words};
 use crate::reason::ShardReason;
@@ -68,7 +68,7 @@ impl Prover<'_> {
 
     fn value(&self, table_index: u16, table: &KeyedTable, value: Value) -> Proved {
         if self.purpose == Purpose::Describe {
-            return Ok((FIRST, ShardReason::Described));
+            return Ok((self.map.nearest(), ShardReason::Described));
         }
         let Some(scheme) = self.tables.schemes.get(table.scheme) else {
             return Err(refuse::key_unnamed(table));

@@ -101,12 +101,12 @@ impl Prover<'_> {
             Some(Because::Function(name)) if &**name == "pg_notify" => (FIRST, ShardReason::First),
             // Sequences, advisory locks and their kind are each shard's own.
             Some(_) if statement.relations.is_empty() => (FIRST, ShardReason::First),
-            _ => (FIRST, ShardReason::NoRelation),
+            _ => (self.map.nearest(), ShardReason::NoRelation),
         };
         for (index, relation) in statement.relations.iter().enumerate() {
             let next = match self.listed(relation)? {
                 Listed::Catalog => (FIRST, ShardReason::Catalog),
-                Listed::Table(TablePlace::Reference) => (FIRST, ShardReason::Reference),
+                Listed::Table(TablePlace::Reference) => (self.map.nearest(), ShardReason::Reference),
                 Listed::Table(TablePlace::Single(table, shard)) => (shard, ShardReason::Single { table }),
                 Listed::Table(TablePlace::Sharded(table)) => self.key(statement, index, table)?,
             };

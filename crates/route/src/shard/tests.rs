@@ -261,3 +261,27 @@ fn to_describe_no_value_is_needed() {
     assert_eq!(describe(with_single), Some(EU), "only there is the table known");
     assert_eq!(describe(select(vec![read("customers")])), None, "it could never be run");
 }
+
+#[test]
+fn what_any_shard_can_answer_is_answered_in_this_region() {
+    let map = |instance: &str| {
+        let text = format!(
+            "instance: {{{instance}}}\nusers: {{u: {{password: x}}}}\nclusters:\n  \
+             us: {{region: us, nodes: {{a: {{host: a}}}}}}\n  eu: {{region: eu, nodes: {{b: {{host: b}}}}}}\n\
+             databases: {{d: {{shards: {{us: {{cluster: us}}, eu: {{cluster: eu}}}}, sharding: {{\
+             schemes: {{s: {{type: list, of: text, values: {{us: [US], eu: [DE]}}}}}}, \
+             tables: {{customers: {{key: region, scheme: s}}}}, reference_tables: [countries]}}}}}}\n"
+        );
+        let config = config::parse_yaml(&text, "f.yaml", &|_| None, std::path::Path::new("")).unwrap();
+        crate::DatabaseMap::from_config(&config, config.database("d").unwrap())
+    };
+    for (instance, nearest) in [("", US), ("region: us", US), ("region: eu", EU), ("region: apac", US)] {
+        let map = map(instance);
+        let placed = |statement| {
+            decided(&map, SessionRouting::default(), facts(vec![statement]), &[]).target().unwrap().shard
+        };
+        assert_eq!(placed(select(vec![])), nearest, "{instance}");
+        assert_eq!(placed(select(vec![read("countries")])), nearest, "{instance}");
+        assert_eq!(placed(select(vec![read("pg_class")])), US, "each shard has its own");
+    }
+}
