@@ -30,6 +30,9 @@ use crate::shared::{NoRight, Right, SharedPool};
 use crate::statement::PreparedSet;
 use crate::stats::PoolStats;
 
+/// A core whose own clients wait lends a connection at most this often.
+const LEND_AGAIN: Duration = Duration::from_millis(2);
+
 /// One core's side of a pool.
 #[derive(Debug)]
 pub struct LocalPool {
@@ -49,6 +52,8 @@ pub struct LocalPool {
     told: Cell<(u64, u64)>,
     /// A request to lend is on its way to this core.
     asked: Cell<Option<Instant>>,
+    /// When a connection was last lent to another core though clients of this one wait.
+    lent_at: Cell<Option<Instant>>,
     fit: Cell<Option<follow::Fit>>,
 }
 
@@ -130,6 +135,7 @@ impl LocalPool {
             latency: Cell::default(),
             told: Cell::default(),
             asked: Cell::new(None),
+            lent_at: Cell::new(None),
             fit: Cell::new(None),
         })
     }
@@ -137,10 +143,16 @@ impl LocalPool {
     /// A connection at once: one that is idle here, if nobody waits before us.
     #[inline]
     pub fn try_lease(self: &Rc<Self>) -> Option<Lease> {
+        self.try_lease_heard(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// The same; the task whose context this is will be woken by the server's next word, without having read first.
+    #[inline]
+    pub fn try_lease_heard(self: &Rc<Self>, cx: &mut Context<'_>) -> Option<Lease> {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
-        self.take_quiet().map(|idle| Lease::new(idle, self))
+        self.take_quiet(cx).map(|idle| Lease::new(idle, self))
     }
 
     /// The connection of this backend, if it is idle here and nobody but this session has used its sequences.
@@ -169,11 +181,11 @@ impl LocalPool {
 
     /// The next idle connection that is alive.
     #[inline]
-    fn take_quiet(&self) -> Option<Idle> {
+    fn take_quiet(&self, cx: &mut Context<'_>) -> Option<Idle> {
         loop {
             let mut idle = self.next_idle()?;
             self.say_idle();
-            if self.is_alive(&mut idle) {
+            if self.is_alive_until(&mut idle, cx) {
                 return Some(idle);
             }
             self.stats.lost.set(self.stats.lost.get() + 1);
@@ -185,8 +197,13 @@ impl LocalPool {
         waiter.outcome.borrow_mut().take();
         waiter.since.set(Some(Instant::now()));
         waiter.queued.set(true);
-        self.waiters.borrow_mut().push_back(Rc::clone(waiter));
-        self.say_waiting();
+        let mut waiters = self.waiters.borrow_mut();
+        let first = waiters.is_empty();
+        waiters.push_back(Rc::clone(waiter));
+        drop(waiters);
+        if first {
+            self.say_waiting();
+        }
         self.pump();
         Queued { pool: Rc::clone(self), waiter: Rc::clone(waiter) }
     }
@@ -261,9 +278,26 @@ impl LocalPool {
         }
         let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
         match self.shared.wanted_elsewhere(self.index, oldest) {
-            Some(other) => self.lend(&core, idle, other),
-            None => self.serve(idle),
+            Some(other) if oldest.is_none_or(|since| self.may_lend(since)) => self.lend(&core, idle, other),
+            Some(_) | None => self.serve(idle),
         }
+    }
+
+    /// Whether a connection may go to another core though a client of this one has waited since `oldest`. Where many wait
+    /// for each connection, it takes about as long as they wait until one more is felt there: to lend on until then would
+    /// only send the connections to and fro.
+    #[cold]
+    fn may_lend(&self, oldest: Instant) -> bool {
+        if self.waiters.borrow().len() <= 2 * (self.leased() + 1) {
+            return true;
+        }
+        let now = Instant::now();
+        let pause = (now.saturating_duration_since(oldest) / 2).max(LEND_AGAIN);
+        if self.lent_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
+            return false;
+        }
+        self.lent_at.set(Some(now));
+        true
     }
 
     /// Hands out a connection that nobody used here yet: to a client of this core, of another, or to the idle ones.
@@ -340,7 +374,11 @@ impl LocalPool {
         let (shared, me) = (Arc::clone(&self.shared), self.index);
         core.remote.run(lender, move |pools| {
             let pool = pools.pool(&shared);
-            let spare = if pool.waiters.borrow().is_empty() { pool.take_quiet() } else { None };
+            let spare = if pool.waiters.borrow().is_empty() {
+                pool.take_quiet(&mut Context::from_waker(Waker::noop()))
+            } else {
+                None
+            };
             match spare {
                 Some(idle) => pool.lend(pools, idle, me),
                 None => pools.remote.run(me, move |pools| pools.pool(&shared).asked.set(None)),

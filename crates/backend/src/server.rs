@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::io::ReadBuf;
@@ -143,22 +143,20 @@ impl Idle {
 
     /// What the server has said since it was put away. A closed connection, or one that has something to say (it is
     /// being shut down, its configuration was reloaded), is not worth keeping. Costs no system call when nothing
-    /// arrived.
+    /// arrived. The task whose context this is will be woken by what it says next.
     #[inline]
-    pub(crate) fn rest(&mut self) -> Rest {
-        let mut cx = Context::from_waker(Waker::noop());
-        if self.0.stream.poll_read_ready(&mut cx).is_pending() {
+    pub(crate) fn rest(&mut self, cx: &mut Context<'_>) -> Rest {
+        if self.0.stream.poll_read_ready(cx).is_pending() {
             return Rest::Quiet;
         }
-        self.hear()
+        self.hear(cx)
     }
 
     #[cold]
-    fn hear(&mut self) -> Rest {
-        let mut cx = Context::from_waker(Waker::noop());
+    fn hear(&mut self, cx: &mut Context<'_>) -> Rest {
         let mut bytes = [0; 256];
         let mut buf = ReadBuf::new(&mut bytes);
-        match self.0.stream.poll_read(&mut cx, &mut buf) {
+        match self.0.stream.poll_read(cx, &mut buf) {
             Poll::Pending => Rest::Quiet,
             Poll::Ready(Err(_)) => Rest::Ended,
             Poll::Ready(Ok(())) => {

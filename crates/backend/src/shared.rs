@@ -368,7 +368,10 @@ impl SharedPool {
         match oldest {
             Some(since) => {
                 self.lines[core].oldest.store(uptime_ms(since), Ordering::Relaxed);
-                self.wanting.fetch_or(bit, Ordering::AcqRel);
+                // Nobody else touches this bit.
+                if self.wanting.load(Ordering::Relaxed) & bit == 0 {
+                    self.wanting.fetch_or(bit, Ordering::AcqRel);
+                }
             }
             None => {
                 let before = self.wanting.fetch_and(!bit, Ordering::AcqRel);
@@ -478,5 +481,6 @@ fn bit(core: usize) -> u64 {
 fn uptime_ms(at: Instant) -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(|| Instant::now() - Duration::from_millis(1));
-    u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX).max(1)
+    let up = at.saturating_duration_since(start);
+    (up.as_secs() * 1000 + u64::from(up.subsec_millis())).max(1)
 }

@@ -244,6 +244,7 @@ impl Book {
             ));
         };
         let values_offset = names.values_offset;
+        let portal_length = names.portal.len();
         let unnamed = names.statement.is_empty();
         if !names.portal.is_empty()
             && let Err(report) = may_open(&mut work.portals, names.portal)
@@ -315,8 +316,7 @@ impl Book {
         work.expects.push(Expect::Bind);
         let server_name = text.statement.server_name.as_bytes();
         work.up.rewrite(frame::HEADER + values_offset, |bytes, out| {
-            let names = BindHead::parse(frame::body(bytes), head.body())?;
-            let portal = names.map_or(&b""[..], |names| names.portal);
+            let portal = &frame::body(bytes)[..portal_length];
             encode::bind_head(out, portal, server_name, head.total, values_offset).map_err(ErrorReport::from)
         })?;
         pass(work, Head { tag: head.tag, total: head.total - frame::HEADER - values_offset });

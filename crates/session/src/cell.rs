@@ -34,8 +34,6 @@ pub enum Signal {
     Cancel,
     /// `query_wait_timeout` has passed.
     WaitedTooLong,
-    /// The node of the server connection that it holds is down, or isn't used any more.
-    ServerUnusable,
 }
 
 /// Why a session is ended.
@@ -174,8 +172,7 @@ impl ClientCell {
     /// Disturbs the session. A stronger signal replaces a weaker one.
     pub fn signal(&self, signal: Signal) {
         let keep = matches!(self.signal.get(), Some(Signal::Kill(_)));
-        let late = signal == Signal::ServerUnusable && self.signal.get().is_some();
-        if !keep && !late {
+        if !keep {
             self.signal.set(Some(signal));
         }
         self.stopping.set(self.stopping.get() || signal == Signal::Stop);

@@ -15,6 +15,7 @@ use crate::cell::{ClientCell, Doing, Kill, Signal};
 use crate::context::{Arrival, Context};
 use crate::expect::Text;
 use crate::learned::Learned;
+use crate::park::SMALL;
 use crate::pins::Pins;
 use crate::reclaim::Unheard;
 use crate::watch::LearnedCode;
@@ -26,6 +27,8 @@ const SHAPES: usize = 10_000;
 const TEXTS: usize = 10_000;
 /// Spare buffers that a core keeps.
 const SPARE_WORKS: usize = 64;
+/// Spare small ones.
+const SPARE_SMALL: usize = 256;
 
 /// One core's state. Sessions on it share it; no other thread sees it.
 pub struct Core {
@@ -47,6 +50,9 @@ pub struct Core {
     pub pins: Pins,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
+    /// Small ones.
+    #[allow(clippy::vec_box, reason = "as above")]
+    spare_small: RefCell<Vec<Box<Work>>>,
 }
 
 impl Core {
@@ -64,6 +70,7 @@ impl Core {
             learned_code: RefCell::default(),
             pins: Pins::default(),
             spare: RefCell::default(),
+            spare_small: RefCell::default(),
         }
     }
 
@@ -120,6 +127,21 @@ impl Core {
     #[inline]
     pub(crate) fn lend_work(&self) -> Box<Work> {
         self.spare.borrow_mut().pop().unwrap_or_else(Work::new)
+    }
+
+    /// Lends small ones, to keep a short request in.
+    #[inline]
+    pub(crate) fn lend_small(&self) -> Box<Work> {
+        self.spare_small.borrow_mut().pop().unwrap_or_else(Work::small)
+    }
+
+    /// Takes them back, once the request was taken over from them.
+    #[inline]
+    pub(crate) fn return_small(&self, work: Box<Work>) {
+        let mut spare = self.spare_small.borrow_mut();
+        if spare.len() < SPARE_SMALL && work.up.size() == SMALL {
+            spare.push(work);
+        }
     }
 
     /// Takes them back.
@@ -232,11 +254,7 @@ impl Core {
     /// Disturbs whoever has taken too long. One look at every client, so that no statement arms a timer.
     fn watch_the_clock(&self) {
         let now = self.pools.now();
-        let directory = self.context.directory.load();
-        if directory.clusters().iter().any(|cluster| cluster.view().has_unusable()) {
-            self.watch_the_nodes();
-        }
-        let config = Arc::clone(&directory.config);
+        let config = Arc::clone(&self.context.directory.load().config);
         for cell in self.clients.borrow().values() {
             let (doing, since) = cell.doing();
             let over =
@@ -265,19 +283,6 @@ impl Core {
             };
             if let Some(kill) = kill {
                 cell.signal(Signal::Kill(kill));
-            }
-        }
-    }
-
-    /// Disturbs whoever holds a connection to a node that is down, or isn't used any more.
-    #[cold]
-    fn watch_the_nodes(&self) {
-        for cell in self.clients.borrow().values() {
-            let holds = cell.holds.borrow();
-            if let Some(handle) = &*holds
-                && !handle.pool.cluster.view().is_usable(handle.pool.node.id.node)
-            {
-                cell.signal(Signal::ServerUnusable);
             }
         }
     }

@@ -7,7 +7,6 @@ pub mod core;
 pub mod door;
 
 mod admit;
-mod again;
 mod book;
 mod expect;
 mod full;
@@ -21,6 +20,7 @@ mod loss;
 mod named_text;
 mod names;
 mod own;
+mod park;
 mod pins;
 mod pipe;
 mod plan;

@@ -43,8 +43,13 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn new() -> Self {
+        Self::with_block(BLOCK)
+    }
+
+    /// With a block of so many bytes, which should be big enough for what it is to keep.
+    pub(crate) fn with_block(size: usize) -> Self {
         Self {
-            block: vec![0; BLOCK],
+            block: vec![0; size],
             floor: 0,
             sent: 0,
             approved: 0,
@@ -55,6 +60,26 @@ impl Pipe {
             kept: false,
             read: 0,
         }
+    }
+
+    /// Takes over what is pending in another, where nothing is to be written.
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
+        self.clear();
+        let pending = other.pending();
+        let end = pending.len();
+        if self.block.len() < end {
+            self.block.resize(end, 0);
+        }
+        self.block[..end].copy_from_slice(pending);
+        self.end = end;
+        self.read = std::mem::take(&mut other.read);
+        other.clear();
+    }
+
+    /// The size of its block.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.block.len()
     }
 
     /// Bytes read since this was last asked, for the statistics.
@@ -245,6 +270,10 @@ impl Pipe {
                 (true, true) => break,
                 (true, false) => ready!(to.poll_write(cx, block))?,
                 (false, true) => ready!(to.poll_write(cx, out))?,
+                (false, false) if block.len() <= LITTLE => {
+                    self.settle(); // to write one piece is cheaper
+                    continue;
+                }
                 (false, false) => {
                     let both = [io::IoSlice::new(out), io::IoSlice::new(block)];
                     ready!(to.poll_write_vectored(cx, &both))?
@@ -352,6 +381,19 @@ mod tests {
         pipe.approve(1);
         assert_eq!(output(&pipe), b"ab[1]ce[2]f");
         assert!(pipe.pending().is_empty());
+    }
+
+    #[test]
+    fn what_is_pending_moves_to_another() {
+        let mut pipe = filled(b"abcdef");
+        pipe.approve(2);
+        pipe.sent = 2;
+        let mut small = Pipe::with_block(3);
+        small.take_over(&mut pipe);
+        assert_eq!((small.pending(), small.size()), (&b"cdef"[..], 4));
+        assert!(pipe.is_empty() && small.is_flushed());
+        pipe.take_over(&mut small);
+        assert_eq!((pipe.pending(), pipe.size()), (&b"cdef"[..], BLOCK));
     }
 
     #[test]

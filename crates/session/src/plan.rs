@@ -287,7 +287,7 @@ impl Book {
         if own::is_own(&text.facts) {
             return Ok(());
         }
-        let bind = if whole { Some(Bind::parse(body)?) } else { None };
+        let bind = if whole { Some(names.and_values(body)?) } else { None };
         let values = bind.map(|bind| BoundValues { bind, types: &text.statement.types });
         let values = values.as_ref().map(|values| values as &dyn Parameters);
         let routing = self.routing_now(map, bound, verdict.begin);

@@ -70,7 +70,6 @@ impl Session {
                 }
                 Ok(relayed)
             }
-            Turn::Broken(broken) if self.takes_back(work, &broken) => Ok(Relayed::Lost),
             Turn::Broken(broken) => {
                 self.server_lost(work, broken)?;
                 Ok(Relayed::Done)
@@ -81,15 +80,8 @@ impl Session {
     /// One wake-up: all that can be done without waiting.
     fn poll_relay(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Turn, End>> {
         loop {
-            match self.cell.poll_signal(cx) {
-                None => {}
-                Some(Signal::ServerUnusable) => {
-                    self.cell.clear_signal();
-                    if self.server_is_unusable() {
-                        return Poll::Ready(Ok(Turn::Broken(Broken::Unusable)));
-                    }
-                }
-                Some(signal) => self.obey(signal)?,
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                self.obey(signal)?;
             }
             let Some(held) = &mut self.held else { return Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) };
             let (mut progress, mut full) = (false, false);
@@ -101,7 +93,9 @@ impl Session {
             }
 
             // Server to client.
-            if work.down.has_room() {
+            if std::mem::take(&mut work.server_heard) {
+                // It has said nothing yet.
+            } else if work.down.has_room() {
                 match work.down.poll_fill(cx, &mut held.lease.stream) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Turn::Broken(Broken::Lost))),
                     Poll::Ready(Ok(_)) => {
@@ -394,7 +388,7 @@ impl Session {
                 kill(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
             Signal::Stop => Ok(()), // once its transaction is over
-            Signal::Cancel | Signal::WaitedTooLong | Signal::ServerUnusable | Signal::Kill(Kill::Idle) => {
+            Signal::Cancel | Signal::WaitedTooLong | Signal::Kill(Kill::Idle) => {
                 self.cell.clear_signal(); // it came too late
                 Ok(())
             }
@@ -448,9 +442,7 @@ impl Session {
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
         );
-        if broken.says_of_the_server() {
-            pool.shared.cluster.suspect(pool.shared.node.id.node);
-        }
+        pool.shared.cluster.suspect(pool.shared.node.id.node);
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;

@@ -72,8 +72,6 @@ pub(crate) enum Relayed {
     Done,
     /// The request is to be run again on the primary; `learn`: and always from now on.
     Again { learn: bool },
-    /// The request is to be run again: its server connection was lost.
-    Lost,
 }
 
 /// A client's life from here on.
@@ -105,7 +103,7 @@ impl Session {
     }
 
     /// Requests one after the other, until there is nothing more to do.
-    async fn busy(&mut self, work: &mut Work) -> Result<(), End> {
+    async fn busy(&mut self, work: &mut Box<Work>) -> Result<(), End> {
         loop {
             let mut request = match self.next_request(work).await? {
                 Next::Request(request) => request,
@@ -130,7 +128,7 @@ impl Session {
     /// refused what looked like a read.
     async fn run_request(
         &mut self,
-        work: &mut Work,
+        work: &mut Box<Work>,
         mut request: Request,
         mut target: Target,
         now: Instant,
@@ -151,11 +149,14 @@ impl Session {
             }
             if self.book.listening.is_some() {
                 Box::pin(self.begin_as_listener(work)).await?;
+                work.server_heard = false;
             }
-            if !self.has_wanted()
-                && let Err(report) = Box::pin(self.want(work, request)).await?
-            {
-                return Box::pin(self.refuse(work, request, report)).await;
+            if !self.has_wanted() {
+                let wanted = Box::pin(self.want(work, request)).await?;
+                work.server_heard = false;
+                if let Err(report) = wanted {
+                    return Box::pin(self.refuse(work, request, report)).await;
+                }
             }
             self.send_begin(work, request)?;
             self.prepare_retry(work, request, target);
@@ -172,11 +173,6 @@ impl Session {
                     self.book.learning = false;
                     let Some(again) = planned? else { return Ok(()) };
                     target = Target { role: TargetRole::Primary, ..again };
-                }
-                Relayed::Lost => {
-                    work.up.rewind();
-                    let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
-                    target = again;
                 }
             }
         }
@@ -278,21 +274,18 @@ impl Session {
         self.held = Some(Held { lease, target, in_transaction: false, since, discards });
     }
 
-    /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on, and
-    /// elsewhere if its connection is lost.
+    /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on.
     fn prepare_retry(&mut self, work: &mut Work, request: Request, target: Target) {
         let whole = matches!(request, Request::Single { .. } | Request::Pipeline { synced: true, .. });
-        let alone = target.role == TargetRole::Replica
+        let split = self.book.routing.role == config::RoleSetting::Auto
+            && target.role == TargetRole::Replica
             && self.book.begun.is_none()
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
         // Who asked for a replica gets a replica's answer.
-        let split = alone && self.book.routing.role == config::RoleSetting::Auto;
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
-        work.refusable = split && reads && !tied;
-        work.reads = whole && alone && !tied && (work.refusable || self.only_reads(work));
-        if whole && (work.refusable || work.reads || (names && self.may_miss_names(work, request, tied))) {
+        if whole && ((split && reads && !tied) || (names && self.may_miss_names(work, request, tied))) {
             work.retry = Retry::Possible;
             work.up.hold();
         }

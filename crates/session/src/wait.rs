@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backend::local::LocalPool;
@@ -26,17 +26,27 @@ impl Session {
     /// A connection for this target, with whatever settings it has.
     pub(crate) async fn lease(
         &mut self,
-        work: &mut Work,
+        work: &mut Box<Work>,
         target: Target,
         now: Instant,
     ) -> Result<Leased, End> {
-        match self.choose(target, &[], now) {
-            Ok(pool) => match self.try_own(&pool).or_else(|| pool.try_lease()) {
-                Some(lease) => Ok(Ok(lease)),
-                None => self.wait_in(work, &pool, target, now).await,
-            },
-            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
+        let chosen = self.choose(target, &[], now);
+        if let Ok(pool) = &chosen {
+            if let Some(lease) = self.try_own(pool) {
+                return Ok(Ok(lease));
+            }
+            if let Some(lease) = poll_fn(|cx| Poll::Ready(pool.try_lease_heard(cx))).await {
+                work.server_heard = true;
+                return Ok(Ok(lease));
+            }
         }
+        self.core.park(work);
+        let leased = match chosen {
+            Ok(pool) => self.wait_in(work, &pool, target, now).await,
+            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
+        };
+        self.core.unpark(work);
+        leased
     }
 
     /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
@@ -75,11 +85,7 @@ impl Session {
         self.cell.set_doing(Doing::Active, now);
         PoolStats::add_time(&pool.stats.wait_time, now - began);
         match queued {
-            Ok(lease) if is_still_right(pool, target) => Ok(Ok(lease)),
-            Ok(lease) => {
-                lease.release();
-                Box::pin(self.wait(work, target, began, Vec::new())).await
-            }
+            Ok(lease) => Ok(Ok(lease)),
             Err(Refused::Told(report)) => Ok(Err(report)),
             Err(Refused::Unreachable(_)) => {
                 let avoid = vec![pool.shared.node.id.node];
@@ -106,9 +112,6 @@ impl Session {
                 },
             };
             match self.queue(work, &pool).await? {
-                Ok(lease) if !is_still_right(&pool, target) => {
-                    lease.release();
-                }
                 Ok(lease) => {
                     PoolStats::add_time(&pool.stats.wait_time, began.elapsed());
                     break Ok(lease);
@@ -124,14 +127,6 @@ impl Session {
         };
         self.cell.set_doing(Doing::Active, Instant::now());
         Ok(outcome)
-    }
-
-    /// What disturbs a client that waits: not what becomes of a connection that it doesn't hold any more.
-    fn disturbance(&self, cx: &Context<'_>) -> Option<Signal> {
-        if self.cell.poll_signal(cx) == Some(Signal::ServerUnusable) {
-            self.cell.clear_signal();
-        }
-        self.cell.poll_signal(cx)
     }
 
     /// How long a request may wait for a node.
@@ -156,7 +151,7 @@ impl Session {
             if let Poll::Ready(granted) = queued.poll(cx) {
                 return Poll::Ready(Ok(Ok(granted)));
             }
-            if let Some(signal) = self.disturbance(cx) {
+            if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Ok(Err(signal)));
             }
             // A client that vanishes leaves the queue; one that goes on talking is listened to as far as there is room.
@@ -220,7 +215,7 @@ impl Session {
         };
         let mut change = std::pin::pin!(change);
         let disturbed = poll_fn(|cx| {
-            if let Some(signal) = self.disturbance(cx) {
+            if let Some(signal) = self.cell.poll_signal(cx) {
                 return Poll::Ready(Ok(Some(signal)));
             }
             if work.up.has_room()
@@ -245,16 +240,6 @@ impl Session {
             }
             Some(signal) => Err(ended_by(signal)),
         }
-    }
-}
-
-/// Whether a connection that was waited for is still one for this target: its node may have gone down, or been replaced
-/// by another.
-fn is_still_right(pool: &LocalPool, target: Target) -> bool {
-    let (view, node) = (pool.shared.cluster.view(), pool.shared.node.id.node);
-    match target.role {
-        TargetRole::Primary => view.primary() == Ok(node),
-        TargetRole::Replica => view.is_usable(node),
     }
 }
 

@@ -10,6 +10,7 @@ use sql::facts::Facts;
 use crate::expect::{Expectations, StatementName, Text};
 use crate::loss::MayCommit;
 use crate::names::Names;
+use crate::park::SMALL;
 use crate::pipe::Pipe;
 
 /// What a session needs while it is busy.
@@ -29,6 +30,9 @@ pub(crate) struct Work {
     pub(crate) names: Option<Box<Names>>,
     /// A COPY that is going on.
     pub(crate) copy: Copy,
+    /// The server was found silent when its connection was leased, and its next word wakes the session: it need not be
+    /// read before.
+    pub(crate) server_heard: bool,
     /// Since the last ReadyForQuery the server has reported an error.
     pub(crate) failed: bool,
     /// Our own error was told to the client in the extended protocol: its messages are skipped up to its Sync.
@@ -51,12 +55,6 @@ pub(crate) struct Work {
     pub(crate) portals: HashSet<Box<[u8]>>,
     /// A read on a replica that can still be run again on the primary.
     pub(crate) retry: Retry,
-    /// While it can: it may be run on the primary if a replica refuses it, …
-    pub(crate) refusable: bool,
-    /// … and elsewhere if the connection is lost, for it surely only reads.
-    pub(crate) reads: bool,
-    /// How often the request was run again because its connection was lost.
-    pub(crate) runs: u32,
     /// While it can: what the names that it has changed stood for, in order.
     pub(crate) renamed: Vec<(StatementName, Option<Rc<Text>>)>,
 }
@@ -158,14 +156,30 @@ pub(crate) enum Retry {
 
 impl Work {
     pub(crate) fn new() -> Box<Self> {
+        Self::with(Pipe::new(), Pipe::new())
+    }
+
+    /// One that is only to keep a short request in.
+    pub(crate) fn small() -> Box<Self> {
+        Self::with(Pipe::with_block(SMALL), Pipe::with_block(0))
+    }
+
+    /// Whether replies have no room in it.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        self.down.size() == 0
+    }
+
+    fn with(up: Pipe, down: Pipe) -> Box<Self> {
         Box::new(Self {
-            up: Pipe::new(),
-            down: Pipe::new(),
+            up,
+            down,
             up_left: Left::NONE,
             down_left: Left::NONE,
             expects: Expectations::default(),
             names: None,
             copy: Copy::No,
+            server_heard: false,
             failed: false,
             skipping: false,
             effects: VecDeque::new(),
@@ -178,9 +192,6 @@ impl Work {
             own_portals: Vec::new(),
             portals: HashSet::new(),
             retry: Retry::No,
-            refusable: false,
-            reads: false,
-            runs: 0,
             renamed: Vec::new(),
         })
     }
@@ -220,6 +231,7 @@ impl Work {
         self.expects.clear();
         self.names = None;
         self.copy = Copy::No;
+        self.server_heard = false;
         self.failed = false;
         self.effects.clear();
         self.ready_sent = 0;
@@ -232,9 +244,6 @@ impl Work {
             self.portals = HashSet::new();
         }
         self.retry = Retry::No;
-        self.refusable = false;
-        self.reads = false;
-        self.runs = 0;
         self.renamed.clear();
     }
 }

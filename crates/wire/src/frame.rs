@@ -7,6 +7,9 @@ use crate::sqlstate::SqlState;
 /// Bytes before the body of a tagged message: its type and its length field.
 pub const HEADER: usize = 5;
 
+/// A name up to here is looked at byte by byte.
+const SHORT: usize = 12;
+
 /// The longest body that Postgres takes for a message that carries data (1 GB less one byte).
 pub const MAX_BODY: usize = 0x3fff_ffff;
 
@@ -186,6 +189,19 @@ impl<'a> Reader<'a> {
     pub fn cstr(&mut self) -> Result<&'a [u8], MessageError> {
         let end = memchr::memchr(0, self.0).ok_or(MessageError::Unterminated)?;
         let text = &self.0[..end];
+        self.0 = &self.0[end + 1..];
+        Ok(text)
+    }
+
+    /// The same where it is mostly short or empty, as names are: looking byte by byte is cheaper then.
+    ///
+    /// # Errors
+    /// [`MessageError::Unterminated`] if no NUL is left.
+    #[inline]
+    pub fn name(&mut self) -> Result<&'a [u8], MessageError> {
+        let near = &self.0[..self.0.len().min(SHORT)];
+        let Some(end) = near.iter().position(|byte| *byte == 0) else { return self.cstr() };
+        let text = &near[..end];
         self.0 = &self.0[end + 1..];
         Ok(text)
     }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use super::LocalPool;
 use crate::connect::ConnectError;
@@ -20,7 +21,13 @@ impl LocalPool {
     /// Whether an idle connection may be handed out. One that has ended says that its server may be gone.
     #[inline]
     pub(super) fn is_alive(&self, idle: &mut Idle) -> bool {
-        match idle.rest() {
+        self.is_alive_until(idle, &mut Context::from_waker(Waker::noop()))
+    }
+
+    /// The same; the task whose context this is will be woken by what it says next.
+    #[inline]
+    pub(super) fn is_alive_until(&self, idle: &mut Idle, cx: &mut Context<'_>) -> bool {
+        match idle.rest(cx) {
             Rest::Quiet => true,
             Rest::Talks => false,
             Rest::Ended => {

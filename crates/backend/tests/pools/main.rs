@@ -92,6 +92,37 @@ async fn a_waiter_is_lent_what_it_cannot_open() {
 }
 
 #[tokio::test]
+async fn two_busy_cores_dont_send_their_connections_to_and_fro() {
+    let test = async {
+        let world = World::new(8, 8, "size: 8").await;
+        let pools = [world.pool("app", 0), world.pool("app", 1)];
+        // The first core opens them all.
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            all.push(lease(&pools[0]).await);
+        }
+        drop(all.into_iter().map(Lease::release).collect::<Vec<_>>());
+        let mut clients = Vec::new();
+        for number in 0..160 {
+            let pool = Rc::clone(&pools[number % 2]);
+            clients.push(spawn_local(async move {
+                for _ in 0..12 {
+                    let lease = lease(&pool).await;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    assert!(lease.release());
+                }
+            }));
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+        let lent: u64 = pools.iter().map(|pool| pool.stats.lent.get()).sum();
+        assert!(lent > 0 && lent * 20 < 160 * 12, "{lent} loans for {} transactions", 160 * 12);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn more_pools_than_connections_take_turns() {
     let test = async {
         let world = World::new(2, 2, "").await;

@@ -72,7 +72,9 @@ fn count_of(count: usize) -> Result<[u8; 2], EncodeError> {
 }
 
 fn check_nul(text: &[u8]) -> Result<(), EncodeError> {
-    if memchr::memchr(0, text).is_none() { Ok(()) } else { Err(EncodeError::Nul) }
+    // Most are names: looking byte by byte is cheaper then.
+    let has_nul = if text.len() <= 16 { text.contains(&0) } else { memchr::memchr(0, text).is_some() };
+    if has_nul { Err(EncodeError::Nul) } else { Ok(()) }
 }
 
 fn cstr(out: &mut Vec<u8>, text: &[u8]) {

@@ -23,7 +23,7 @@ impl<'a> BindHead<'a> {
     pub fn parse(prefix: &'a [u8], body_len: usize) -> Result<Option<Self>, MessageError> {
         let prefix = &prefix[..prefix.len().min(body_len)];
         let mut reader = Reader::new(prefix);
-        let names = reader.cstr().and_then(|portal| Ok((portal, reader.cstr()?)));
+        let names = reader.name().and_then(|portal| Ok((portal, reader.name()?)));
         match names {
             Ok((portal, statement)) => {
                 Ok(Some(Self { portal, statement, values_offset: prefix.len() - reader.remaining() }))
@@ -57,10 +57,19 @@ impl<'a> Bind<'a> {
     /// # Errors
     /// If a value's length is below -1 or runs past the message, a count doesn't fit, or bytes are left.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
-        let mut reader = Reader::new(body);
-        let (portal, statement) = (reader.cstr()?, reader.cstr()?);
-        let values_offset = body.len() - reader.remaining();
+        let names = BindHead::parse(body, body.len())?.ok_or(MessageError::Unterminated)?;
+        names.and_values(body)
+    }
+}
 
+impl<'a> BindHead<'a> {
+    /// The whole Bind that these are the names of.
+    ///
+    /// # Errors
+    /// As [`Bind::parse`].
+    pub fn and_values(self, body: &'a [u8]) -> Result<Bind<'a>, MessageError> {
+        let Self { portal, statement, values_offset } = self;
+        let mut reader = Reader::new(body.get(values_offset..).ok_or(MessageError::Truncated)?);
         let format_count = reader.u16()?;
         let formats = reader.bytes(usize::from(format_count) * 2)?;
         let parameter_count = reader.u16()?;
@@ -77,9 +86,11 @@ impl<'a> Bind<'a> {
         let result_count = reader.u16()?;
         let result_formats = reader.bytes(usize::from(result_count) * 2)?;
         reader.finish()?;
-        Ok(Self { portal, statement, values_offset, parameter_count, result_formats, formats, values })
+        Ok(Bind { portal, statement, values_offset, parameter_count, result_formats, formats, values })
     }
+}
 
+impl<'a> Bind<'a> {
     /// The parameters in order, each with its format code (0 is text, 1 is binary).
     #[must_use]
     pub fn parameters(&self) -> Parameters<'a> {

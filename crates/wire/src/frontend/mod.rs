@@ -52,7 +52,7 @@ impl<'a> Parse<'a> {
     #[expect(clippy::self_named_constructors, reason = "called as every view's is")]
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
         let mut reader = Reader::new(body);
-        let (name, sql) = (reader.cstr()?, reader.cstr()?);
+        let (name, sql) = (reader.name()?, reader.cstr()?);
         let type_count = reader.u16()?;
         let types = reader.bytes(usize::from(type_count) * 4)?;
         reader.finish()?;
@@ -91,7 +91,7 @@ impl Target {
             b'P' => Self::Portal,
             subtype => return Err(MessageError::Subtype { message, subtype }),
         };
-        let name = reader.cstr()?;
+        let name = reader.name()?;
         reader.finish()?;
         Ok((target, name))
     }
@@ -151,7 +151,7 @@ impl<'a> Execute<'a> {
     /// If a field is missing or something follows.
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
         let mut reader = Reader::new(body);
-        let (portal, max_rows) = (reader.cstr()?, reader.i32()?);
+        let (portal, max_rows) = (reader.name()?, reader.i32()?);
         reader.finish()?;
         Ok(Self { portal, max_rows })
     }
