@@ -9,6 +9,10 @@ mod crash;
 mod idle;
 #[path = "faults/lost_reply.rs"]
 mod lost_reply;
+#[path = "faults/readers.rs"]
+mod readers;
+#[path = "faults/replicas.rs"]
+mod replicas;
 #[path = "faults/switchover.rs"]
 mod switchover;
 #[path = "faults/world.rs"]
@@ -53,5 +57,18 @@ async fn an_answer_that_is_lost() {
     let world = World::start(Replication::Asynchronous).await;
     lost_reply::each(&world, &mut cases).await;
     cases.run("under load", lost_reply::under_load(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_end_or_cancel() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Asynchronous).await;
+    cases.run("a recovery conflict before a row", replicas::conflict_before_a_row(&world)).await;
+    cases.run("a recovery conflict behind a row", replicas::conflict_behind_a_row(&world)).await;
+    cases.run("a recovery conflict in a transaction", replicas::conflict_in_a_transaction(&world)).await;
+    cases.run("a replica is killed under load", replicas::killed(&world)).await;
+    cases.run("all replicas are killed under load", replicas::all_killed(&world)).await;
     cases.finish();
 }

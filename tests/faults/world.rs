@@ -53,6 +53,11 @@ impl World {
         pgweir_tests::world::crowd(&self.pgweir, "app", count).await
     }
 
+    /// A node's port, by which an answer tells where it comes from.
+    pub(crate) fn port(&self, node: usize) -> u16 {
+        self.cluster.node(node).unwrap().port()
+    }
+
     /// Shuts the primary down in order, or kills it: its number, and when it was gone.
     pub(crate) fn end_primary(&self, how: Ending) -> (usize, Instant) {
         let old = self.cluster.primary().index();

@@ -78,6 +78,11 @@ impl ClusterView {
         up && self.standing(node) == Standing::Member
     }
 
+    /// Whether a node isn't to be used at all.
+    pub fn has_unusable(&self) -> bool {
+        numbered(&self.nodes).any(|(node, _)| !self.is_usable(node))
+    }
+
     /// Who is the primary by another source than the nodes themselves, if there is one that says so.
     pub fn leader(&self) -> Option<NodeIndex> {
         self.leader

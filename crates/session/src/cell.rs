@@ -34,6 +34,8 @@ pub enum Signal {
     Cancel,
     /// `query_wait_timeout` has passed.
     WaitedTooLong,
+    /// The node of the server connection that it holds is down, or isn't used any more.
+    ServerUnusable,
 }
 
 /// Why a session is ended.
@@ -172,7 +174,8 @@ impl ClientCell {
     /// Disturbs the session. A stronger signal replaces a weaker one.
     pub fn signal(&self, signal: Signal) {
         let keep = matches!(self.signal.get(), Some(Signal::Kill(_)));
-        if !keep {
+        let late = signal == Signal::ServerUnusable && self.signal.get().is_some();
+        if !keep && !late {
             self.signal.set(Some(signal));
         }
         self.stopping.set(self.stopping.get() || signal == Signal::Stop);

@@ -254,7 +254,11 @@ impl Core {
     /// Disturbs whoever has taken too long. One look at every client, so that no statement arms a timer.
     fn watch_the_clock(&self) {
         let now = self.pools.now();
-        let config = Arc::clone(&self.context.directory.load().config);
+        let directory = self.context.directory.load();
+        if directory.clusters().iter().any(|cluster| cluster.view().has_unusable()) {
+            self.watch_the_nodes();
+        }
+        let config = Arc::clone(&directory.config);
         for cell in self.clients.borrow().values() {
             let (doing, since) = cell.doing();
             let over =
@@ -283,6 +287,19 @@ impl Core {
             };
             if let Some(kill) = kill {
                 cell.signal(Signal::Kill(kill));
+            }
+        }
+    }
+
+    /// Disturbs whoever holds a connection to a node that is down, or isn't used any more.
+    #[cold]
+    fn watch_the_nodes(&self) {
+        for cell in self.clients.borrow().values() {
+            let holds = cell.holds.borrow();
+            if let Some(handle) = &*holds
+                && !handle.pool.cluster.view().is_usable(handle.pool.node.id.node)
+            {
+                cell.signal(Signal::ServerUnusable);
             }
         }
     }

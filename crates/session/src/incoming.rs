@@ -54,6 +54,11 @@ impl Session {
         });
         match signal.await {
             None => Ok(()),
+            Some(Signal::ServerUnusable) => {
+                self.cell.clear_signal();
+                // What a session that is tied has there is lost.
+                if self.server_is_unusable() { Err(self.tied_server_lost(&Broken::Unusable)) } else { Ok(()) }
+            }
             Some(Signal::Stop | Signal::Kill(Kill::Shutdown)) => Err(shutdown().into()),
             Some(Signal::Kill(Kill::Idle)) => {
                 Err(ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout").into())
@@ -144,7 +149,7 @@ impl Session {
     pub(crate) fn tied_server_lost(&self, broken: &Broken) -> End {
         let report = match broken {
             Broken::Fatal(report) => ErrorReport::clone(report),
-            Broken::Lost | Broken::Protocol(_) => {
+            Broken::Lost | Broken::Unusable | Broken::Protocol(_) => {
                 ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "the server connection of this session was lost")
             }
         };

@@ -7,6 +7,7 @@ pub mod core;
 pub mod door;
 
 mod admit;
+mod again;
 mod book;
 mod expect;
 mod full;

@@ -65,6 +65,11 @@ pub(crate) struct UnderWay {
 pub(crate) fn report(broken: &Broken, under_way: UnderWay, node: &str) -> ErrorReport {
     let says = |report: &ErrorReport| format!("{}: {}", report.code.as_str(), report.message);
     match (broken, under_way.may_commit) {
+        (Broken::Fatal(report), MayCommit::No)
+            if under_way.in_transaction && report.code.is_server_going() =>
+        {
+            rolled_back(node).with_detail(format!("The server said {}", says(report)))
+        }
         (Broken::Fatal(report), MayCommit::No) => definite(report),
         // An error is no answer any more to a statement that was answered: Postgres may end a connection between the
         // answer to an extended COMMIT and the ReadyForQuery behind it.
@@ -79,22 +84,26 @@ pub(crate) fn report(broken: &Broken, under_way: UnderWay, node: &str) -> ErrorR
         (Broken::Protocol(what), _) => {
             unknown(node).with_detail(format!("The server sent something that can't be understood: {what}."))
         }
-        (Broken::Lost, MayCommit::No) if under_way.in_transaction => ErrorReport::error(
-            SqlState::SERIALIZATION_FAILURE,
-            format!("the connection to server {node} was lost; the transaction was rolled back"),
-        )
-        .with_hint("Run the transaction again."),
-        (Broken::Lost, MayCommit::No) => ErrorReport::error(
+        (Broken::Lost | Broken::Unusable, MayCommit::No) if under_way.in_transaction => rolled_back(node),
+        (Broken::Lost | Broken::Unusable, MayCommit::No) => ErrorReport::error(
             SqlState::CONNECTION_FAILURE,
             format!("the connection to server {node} was lost"),
         ),
-        (Broken::Lost, _) => unknown(node),
+        (Broken::Lost | Broken::Unusable, _) => unknown(node),
     }
 }
 
 /// What the server said, as an error of the statement: the client stays.
 fn definite(report: &ErrorReport) -> ErrorReport {
     ErrorReport { severity: Severity::Error, ..report.clone() }
+}
+
+fn rolled_back(node: &str) -> ErrorReport {
+    ErrorReport::error(
+        SqlState::SERIALIZATION_FAILURE,
+        format!("the connection to server {node} was lost; the transaction was rolled back"),
+    )
+    .with_hint("Run the transaction again.")
 }
 
 fn unknown(node: &str) -> ErrorReport {
@@ -122,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_last_word_is_definite_only_while_the_statement_runs() {
-        assert_eq!(code(&fatal(), MayCommit::No, false, true), "57P01");
+        assert_eq!(code(&fatal(), MayCommit::No, false, false), "57P01");
+        assert_eq!(code(&fatal(), MayCommit::No, false, true), "40001", "a transaction is told to run again");
         for may_commit in [MayCommit::AtSync, MayCommit::AtItsEnd] {
             assert_eq!(code(&fatal(), may_commit, true, true), "57P01");
             assert_eq!(code(&fatal(), may_commit, false, true), "08007");

@@ -54,6 +54,7 @@ impl Work {
     /// Takes over a request that `other` holds, which is as good as new then.
     fn take_over(&mut self, other: &mut Work) {
         self.up.take_over(&mut other.up);
+        self.runs = std::mem::take(&mut other.runs);
         if let Some(planned) = other.planned.pop_front() {
             self.planned.push_back(planned);
         }

@@ -70,6 +70,7 @@ impl Session {
                 }
                 Ok(relayed)
             }
+            Turn::Broken(broken) if self.takes_back(work, &broken) => Ok(Relayed::Lost),
             Turn::Broken(broken) => {
                 self.server_lost(work, broken)?;
                 Ok(Relayed::Done)
@@ -80,8 +81,15 @@ impl Session {
     /// One wake-up: all that can be done without waiting.
     fn poll_relay(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<Result<Turn, End>> {
         loop {
-            if let Some(signal) = self.cell.poll_signal(cx) {
-                self.obey(signal)?;
+            match self.cell.poll_signal(cx) {
+                None => {}
+                Some(Signal::ServerUnusable) => {
+                    self.cell.clear_signal();
+                    if self.server_is_unusable() {
+                        return Poll::Ready(Ok(Turn::Broken(Broken::Unusable)));
+                    }
+                }
+                Some(signal) => self.obey(signal)?,
             }
             let Some(held) = &mut self.held else { return Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) };
             let (mut progress, mut full) = (false, false);
@@ -388,7 +396,7 @@ impl Session {
                 kill(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
             Signal::Stop => Ok(()), // once its transaction is over
-            Signal::Cancel | Signal::WaitedTooLong | Signal::Kill(Kill::Idle) => {
+            Signal::Cancel | Signal::WaitedTooLong | Signal::ServerUnusable | Signal::Kill(Kill::Idle) => {
                 self.cell.clear_signal(); // it came too late
                 Ok(())
             }
@@ -442,7 +450,9 @@ impl Session {
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
         );
-        pool.shared.cluster.suspect(pool.shared.node.id.node);
+        if broken.says_of_the_server() {
+            pool.shared.cluster.suspect(pool.shared.node.id.node);
+        }
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;

@@ -24,10 +24,24 @@ const MAX_WHOLE: usize = 64 << 10;
 pub(crate) enum Broken {
     /// It was closed, or the socket failed.
     Lost,
+    /// Its node is down, or isn't used any more.
+    Unusable,
     /// It said goodbye with this error.
     Fatal(Box<ErrorReport>),
     /// It said something that nobody asked for.
     Protocol(&'static str),
+}
+
+impl Broken {
+    /// Whether it may be that the server is gone, and not this connection alone.
+    pub(crate) fn says_of_the_server(&self) -> bool {
+        match self {
+            Broken::Lost => true,
+            Broken::Fatal(report) => report.code.is_server_going(),
+            // That is known.
+            Broken::Unusable | Broken::Protocol(_) => false,
+        }
+    }
 }
 
 impl Book {
@@ -359,6 +373,7 @@ impl Book {
             } else if stale && work.names.is_some() {
                 want_again(work);
             } else if work.retry == Retry::Possible
+                && work.refusable
                 && let Some(learn) = may_run_elsewhere(&fields)
             {
                 work.retry = Retry::Wanted { learn };

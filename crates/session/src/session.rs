@@ -72,6 +72,8 @@ pub(crate) enum Relayed {
     Done,
     /// The request is to be run again on the primary; `learn`: and always from now on.
     Again { learn: bool },
+    /// The request is to be run again: its server connection was lost.
+    Lost,
 }
 
 /// A client's life from here on.
@@ -174,6 +176,11 @@ impl Session {
                     let Some(again) = planned? else { return Ok(()) };
                     target = Target { role: TargetRole::Primary, ..again };
                 }
+                Relayed::Lost => {
+                    work.up.rewind();
+                    let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
+                    target = again;
+                }
             }
         }
     }
@@ -274,18 +281,21 @@ impl Session {
         self.held = Some(Held { lease, target, in_transaction: false, since, discards });
     }
 
-    /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on.
+    /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on, and
+    /// elsewhere if its connection is lost.
     fn prepare_retry(&mut self, work: &mut Work, request: Request, target: Target) {
         let whole = matches!(request, Request::Single { .. } | Request::Pipeline { synced: true, .. });
-        let split = self.book.routing.role == config::RoleSetting::Auto
-            && target.role == TargetRole::Replica
+        let alone = target.role == TargetRole::Replica
             && self.book.begun.is_none()
             && self.held.as_ref().is_some_and(|held| !held.in_transaction);
         // Who asked for a replica gets a replica's answer.
+        let split = alone && self.book.routing.role == config::RoleSetting::Auto;
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
-        if whole && ((split && reads && !tied) || (names && self.may_miss_names(work, request, tied))) {
+        work.refusable = split && reads && !tied;
+        work.reads = whole && alone && !tied && (work.refusable || self.only_reads(work));
+        if whole && (work.refusable || work.reads || (names && self.may_miss_names(work, request, tied))) {
             work.retry = Retry::Possible;
             work.up.hold();
         }

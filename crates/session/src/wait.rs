@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use backend::local::LocalPool;
@@ -85,7 +85,11 @@ impl Session {
         self.cell.set_doing(Doing::Active, now);
         PoolStats::add_time(&pool.stats.wait_time, now - began);
         match queued {
-            Ok(lease) => Ok(Ok(lease)),
+            Ok(lease) if is_still_right(pool, target) => Ok(Ok(lease)),
+            Ok(lease) => {
+                lease.release();
+                Box::pin(self.wait(work, target, began, Vec::new())).await
+            }
             Err(Refused::Told(report)) => Ok(Err(report)),
             Err(Refused::Unreachable(_)) => {
                 let avoid = vec![pool.shared.node.id.node];
@@ -112,6 +116,9 @@ impl Session {
                 },
             };
             match self.queue(work, &pool).await? {
+                Ok(lease) if !is_still_right(&pool, target) => {
+                    lease.release();
+                }
                 Ok(lease) => {
                     PoolStats::add_time(&pool.stats.wait_time, began.elapsed());
                     break Ok(lease);
@@ -127,6 +134,14 @@ impl Session {
         };
         self.cell.set_doing(Doing::Active, Instant::now());
         Ok(outcome)
+    }
+
+    /// What disturbs a client that waits: not what becomes of a connection that it doesn't hold any more.
+    fn disturbance(&self, cx: &Context<'_>) -> Option<Signal> {
+        if self.cell.poll_signal(cx) == Some(Signal::ServerUnusable) {
+            self.cell.clear_signal();
+        }
+        self.cell.poll_signal(cx)
     }
 
     /// How long a request may wait for a node.
@@ -151,7 +166,7 @@ impl Session {
             if let Poll::Ready(granted) = queued.poll(cx) {
                 return Poll::Ready(Ok(Ok(granted)));
             }
-            if let Some(signal) = self.cell.poll_signal(cx) {
+            if let Some(signal) = self.disturbance(cx) {
                 return Poll::Ready(Ok(Err(signal)));
             }
             // A client that vanishes leaves the queue; one that goes on talking is listened to as far as there is room.
@@ -215,7 +230,7 @@ impl Session {
         };
         let mut change = std::pin::pin!(change);
         let disturbed = poll_fn(|cx| {
-            if let Some(signal) = self.cell.poll_signal(cx) {
+            if let Some(signal) = self.disturbance(cx) {
                 return Poll::Ready(Ok(Some(signal)));
             }
             if work.up.has_room()
@@ -240,6 +255,16 @@ impl Session {
             }
             Some(signal) => Err(ended_by(signal)),
         }
+    }
+}
+
+/// Whether a connection that was waited for is still one for this target: its node may have gone down, or been replaced
+/// by another.
+fn is_still_right(pool: &LocalPool, target: Target) -> bool {
+    let (view, node) = (pool.shared.cluster.view(), pool.shared.node.id.node);
+    match target.role {
+        TargetRole::Primary => view.primary() == Ok(node),
+        TargetRole::Replica => view.is_usable(node),
     }
 }
 

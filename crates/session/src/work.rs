@@ -55,6 +55,12 @@ pub(crate) struct Work {
     pub(crate) portals: HashSet<Box<[u8]>>,
     /// A read on a replica that can still be run again on the primary.
     pub(crate) retry: Retry,
+    /// While it can: it may be run on the primary if a replica refuses it, …
+    pub(crate) refusable: bool,
+    /// … and elsewhere if the connection is lost, for it surely only reads.
+    pub(crate) reads: bool,
+    /// How often the request was run again because its connection was lost.
+    pub(crate) runs: u32,
     /// While it can: what the names that it has changed stood for, in order.
     pub(crate) renamed: Vec<(StatementName, Option<Rc<Text>>)>,
 }
@@ -192,6 +198,9 @@ impl Work {
             own_portals: Vec::new(),
             portals: HashSet::new(),
             retry: Retry::No,
+            refusable: false,
+            reads: false,
+            runs: 0,
             renamed: Vec::new(),
         })
     }
@@ -244,6 +253,9 @@ impl Work {
             self.portals = HashSet::new();
         }
         self.retry = Retry::No;
+        self.refusable = false;
+        self.reads = false;
+        self.runs = 0;
         self.renamed.clear();
     }
 }
