@@ -33,7 +33,7 @@ const PHASES: [&str; 7] = [
 ];
 
 /// A driver, as `scripts/drivers` names it, and what its program shows besides [`PHASES`].
-const DRIVERS: [(&str, &[&str]); 9] = [
+const DRIVERS: [(&str, &[&str]); 10] = [
     ("psycopg", &["listen"]),
     ("asyncpg", &["listen"]),
     ("sqlalchemy", &[]),
@@ -41,6 +41,7 @@ const DRIVERS: [(&str, &[&str]); 9] = [
     ("node-postgres", &["listen"]),
     ("drizzle", &[]),
     ("pgjdbc", &["listen"]),
+    ("sqlx", &["listen"]),
     ("pgx", &["listen"]),
     ("activerecord", &["listen"]),
 ];
@@ -151,6 +152,7 @@ fn program(driver: &str) -> Command {
             command.arg(folder("drivers/state/PgjdbcState.java"));
             command
         }
+        "sqlx" => Command::new(installed("sqlx/debug/sqlx-state")),
         "pgx" => Command::new(installed("go/state")),
         "activerecord" => {
             let mut command = Command::new("ruby");
