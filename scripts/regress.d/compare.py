@@ -1,25 +1,24 @@
 """Result files against result files: which are the same, which differ, and which do so by themselves."""
 
 import difflib
+from pathlib import Path
 
-# What docs/compatibility.md explains, in a few words.
-EXPLAINED = {
-    "constraints": "currval hidden in a CHECK, after a nextval hidden in a DEFAULT",
-    "guc": "expects a server process that hasn't loaded plpgsql yet",
-    "plancache": "EXECUTE after ALTER TABLE: rows instead of an error, and the other way round",
-    "partition_prune": "session mode: the first EXECUTE in a function",
-    "sequence": "currval when another session has used the connection since",
-    "stats": "statistics are sent by the process that counted, up to a second later",
-    "temp": "expects a server process that never had a temporary table",
-    "triggers": "a function in C keeps a flag in its process",
-}
+# Of which version's suite `differs.txt` tells.
+MAJOR = 15
+
+
+def allowed(kind):
+    """Which files may differ in a run of this kind (`transaction`, `busy` or `session`), and why."""
+    lines = Path(__file__).with_name("differs.txt").read_text().splitlines()
+    rows = [line.split(maxsplit=2) for line in lines if line and not line.startswith("#")]
+    return {test: why for test, kinds, why in rows if kinds == "all" or kind in kinds.split(",")}
 
 
 class Outcome:
     """`results` holds a folder for each run: direct-1, direct-2 (perhaps), pgweir."""
 
-    def __init__(self, results, tests):
-        self.results, self.tests = results, tests
+    def __init__(self, results, tests, kind):
+        self.results, self.tests, self.allowed = results, tests, allowed(kind)
         self.texts = {folder.name: {test: (folder / f"{test}.out").read_text(errors="surrogateescape") for test in tests}
                       for folder in results.iterdir() if folder.is_dir()}
         again = self.texts.get("direct-2")
@@ -28,7 +27,7 @@ class Outcome:
             self.texts["pgweir"][test] != texts[test] for label, texts in self.texts.items() if label != "pgweir")]
 
     def unexplained(self):
-        return [test for test in self.different if test not in EXPLAINED and test not in self.unstable]
+        return [test for test in self.different if test not in self.allowed and test not in self.unstable]
 
     def difference(self, test, label="pgweir"):
         direct, other = (self.texts[name][test].splitlines() for name in ("direct-1", label))
@@ -46,7 +45,7 @@ class Outcome:
     def summary(self):
         lines = [f"{len(self.different)} of {len(self.tests)} files differ from a direct run"]
         for test in self.different:
-            why = EXPLAINED.get(test, "NOT EXPLAINED")
+            why = self.allowed.get(test, "NOT EXPLAINED")
             lines.append(f"  {test} ({self.changed(test)} lines): {why}")
         lines += [f"  {test} isn't stable by itself: two direct runs differ" for test in self.unstable]
         return "\n".join(lines)

@@ -72,7 +72,8 @@ class Apt:
         self.folder = folder
         self.options = [
             "-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=-",
-            "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User="]
+            "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User=",
+            "-o", "Acquire::http::Timeout=15", "-o", "Acquire::Retries=1"]
         self.run("apt-get", "-q", "update")
 
     def run(self, tool, *words):
@@ -105,6 +106,10 @@ class Apt:
 
 class Unavailable(Exception):
     """Something can't be had here; says what."""
+
+
+class NoSuite(SystemExit):
+    """The suite can't be had here; says what could be done about it."""
 
 
 def psql(kept, tree, say):
@@ -151,7 +156,7 @@ def fetch_source(kept, unpacked, say):
             tar.extractall(unpacked, wanted)
         archive.unlink()
     except (Unavailable, tarfile.TarError, OSError) as error:
-        raise SystemExit(
+        raise NoSuite(
             f"error: Postgres' regression suite couldn't be fetched: {error}\n"
             f"       Needed is an unpacked source tree of Postgres {major()} (src/test/regress is enough):\n"
             f"       scripts/regress --source FOLDER\n"
@@ -169,7 +174,7 @@ def build_library(kept, tree, library, say):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise Unavailable(done.stderr.strip())
-    except (Unavailable, subprocess.CalledProcessError, OSError) as error:
+    except (Unavailable, subprocess.CalledProcessError, StopIteration, OSError) as error:
         say(f"regress.so is missing, so files that load it fail in every run: {error}")
 
 
