@@ -50,6 +50,8 @@ pub struct LocalPool {
     latency: Cell<Latency>,
     /// Queries and their microseconds that the node was told of.
     told: Cell<(u64, u64)>,
+    /// Until when some idle connection may be kept for a session.
+    kept_until: Cell<Option<Instant>>,
     /// A request to lend is on its way to this core.
     asked: Cell<Option<Instant>>,
     /// When a connection was last lent to another core though clients of this one wait.
@@ -134,6 +136,7 @@ impl LocalPool {
             leased: Cell::new(0),
             latency: Cell::default(),
             told: Cell::default(),
+            kept_until: Cell::new(None),
             asked: Cell::new(None),
             lent_at: Cell::new(None),
             fit: Cell::new(None),
@@ -168,6 +171,9 @@ impl LocalPool {
     /// The idle connection whose turn it is: the warmest, or with `server_round_robin` the one that has rested longest.
     #[inline]
     fn next_idle(&self) -> Option<Idle> {
+        if let Some(until) = self.kept_until.get() {
+            return self.next_not_kept(until);
+        }
         let mut idle = self.idle.borrow_mut();
         if self.shared.settings.server_round_robin && !idle.is_empty() {
             // What somebody may come back for is the last to be used by others.
@@ -266,8 +272,11 @@ impl LocalPool {
 
     /// Takes a clean connection back that was used: for the longest waiting client of any core, or into the idle ones;
     /// closed if it is old, or if another pool needs its place more.
-    pub fn put(self: &Rc<Self>, idle: Idle) {
+    pub fn put(self: &Rc<Self>, mut idle: Idle) {
         let Some(core) = self.core.upgrade() else { return };
+        if let Some(until) = idle.note_let_go() {
+            return self.keep(idle, until, core.now());
+        }
         let server = idle.server();
         if server.expires.is_some_and(|at| at <= core.now()) {
             return;
@@ -298,6 +307,38 @@ impl LocalPool {
         }
         self.lent_at.set(Some(now));
         true
+    }
+
+    /// Keeps a connection for a moment for the session that let it go, whoever waits.
+    #[cold]
+    fn keep(self: &Rc<Self>, mut idle: Idle, until: Instant, now: Instant) {
+        idle.set_idle_since(now);
+        self.idle.borrow_mut().insert(0, idle);
+        self.say_idle();
+        self.kept_until.set(self.kept_until.get().max(Some(until)));
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(until.into()).await;
+            pool.pump();
+        });
+    }
+
+    /// As `next_idle`, where connections may be kept for sessions.
+    #[cold]
+    fn next_not_kept(&self, until: Instant) -> Option<Idle> {
+        let now = Instant::now();
+        if until <= now {
+            self.kept_until.set(None);
+        }
+        let mut idle = self.idle.borrow_mut();
+        let free = |idle: &Idle| !idle.server().sequences.is_kept(now);
+        let nobodys = |idle: &Idle| free(idle) && idle.server().sequences.is_nobody();
+        let at = if self.shared.settings.server_round_robin {
+            idle.iter().position(nobodys).or_else(|| idle.iter().position(free))
+        } else {
+            idle.iter().rposition(free)
+        };
+        at.map(|at| idle.remove(at))
     }
 
     /// Hands out a connection that nobody used here yet: to a client of this core, of another, or to the idle ones.

@@ -6,6 +6,7 @@
 //! while without, it behaves as if they were.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::server::Server;
 
@@ -13,77 +14,150 @@ use crate::server::Server;
 const PROBATION: u32 = 256;
 /// Somebody has asked.
 const USED: u32 = u32::MAX;
+/// How long a session's connection is kept from those who wait, for its question to follow what it wrote; and for the
+/// next question to follow one.
+const AFTER_WRITE: Duration = Duration::from_millis(20);
+const AFTER_QUESTION: Duration = Duration::from_millis(5);
+/// A question is worth so many keepings, which are saved up to that many: where none follow, nothing is kept any more.
+const WORTH: u32 = 2;
+const SAVED: u32 = 16;
 /// Several sessions.
 const SEVERAL: u32 = u32::MAX;
 
 /// Whether the sessions of a pool ask for what their sequences have given last.
 #[derive(Debug)]
-pub struct SequenceUse(AtomicU32);
+pub struct SequenceUse {
+    /// Handovers until nobody is taken to ask; or `USED`.
+    probation: AtomicU32,
+    /// How often a connection may yet be kept for a question that doesn't come.
+    saved: AtomicU32,
+}
 
 impl Default for SequenceUse {
     fn default() -> Self {
-        Self(AtomicU32::new(PROBATION))
+        Self { probation: AtomicU32::new(PROBATION), saved: AtomicU32::new(0) }
     }
 }
 
 impl SequenceUse {
-    /// Somebody asks: from here on for good.
+    /// Somebody asks, or may: from here on for good.
     pub fn note(&self) {
-        self.0.store(USED, Ordering::Relaxed);
+        if self.probation.swap(USED, Ordering::Relaxed) != USED {
+            self.saved.store(SAVED, Ordering::Relaxed);
+        }
+    }
+
+    /// A question was answered.
+    pub fn note_question(&self) {
+        self.note();
+        let more = |saved: u32| (saved < SAVED).then(|| SAVED.min(saved + WORTH));
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// How long a connection is to be kept for its session, after what that did.
+    fn keeps(&self, lately: Lately) -> Option<Duration> {
+        let time = match lately {
+            Lately::Nothing => return None,
+            Lately::Wrote => AFTER_WRITE,
+            Lately::Asked => AFTER_QUESTION,
+        };
+        let less = |saved: u32| saved.checked_sub(1);
+        let kept =
+            self.is_known() && self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        kept.then_some(time)
     }
 
     /// Somebody has asked.
     #[inline]
     pub fn is_known(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == USED
+        self.probation.load(Ordering::Relaxed) == USED
     }
 
     /// Whether what is left of sequences is to be discarded before another session has the connection.
     #[inline]
     pub fn is_kept_apart(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.probation.load(Ordering::Relaxed) > 0
     }
 
     /// A connection has changed hands.
     pub fn note_handover(&self) {
         let less = |left: u32| if left == USED { None } else { left.checked_sub(1) };
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self.probation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
 /// Which session may have called nextval on a connection since it was opened, or since that was discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SequenceOwner(u32);
+pub struct SequenceOwner {
+    session: u32,
+    lately: Lately,
+    /// Until when it is kept for that session.
+    kept: Option<Instant>,
+}
+
+/// What a session did with sequences since it has the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Lately {
+    #[default]
+    Nothing,
+    /// It may have called nextval.
+    Wrote,
+    /// It has asked for what that gave.
+    Asked,
+}
 
 impl SequenceOwner {
     /// A session (by the process id that its client was told) runs what may call nextval.
     #[inline]
     pub fn note(&mut self, session: u32) {
-        if self.0 != session {
-            self.0 = if self.0 == 0 { session } else { SEVERAL };
+        self.lately = Lately::Wrote;
+        if self.session != session {
+            self.session = if self.session == 0 { session } else { SEVERAL };
         }
+    }
+
+    /// Its session asks for what nextval gave.
+    pub fn note_question(&mut self) {
+        self.lately = Lately::Asked;
+    }
+
+    /// The session lets go: until when the connection is to be kept for it.
+    #[inline]
+    pub(crate) fn keep(&mut self, uses: &SequenceUse) -> Option<Instant> {
+        self.kept = None;
+        let lately = std::mem::take(&mut self.lately);
+        if lately == Lately::Nothing || self.session == SEVERAL {
+            return None;
+        }
+        self.kept = uses.keeps(lately).map(|time| Instant::now() + time);
+        self.kept
+    }
+
+    /// Whether it is kept for the session that let it go.
+    pub(crate) fn is_kept(self, now: Instant) -> bool {
+        self.kept.is_some_and(|until| until > now)
     }
 
     /// Nobody.
     #[inline]
     pub fn is_nobody(self) -> bool {
-        self.0 == 0
+        self.session == 0
     }
 
     /// This session and no other.
     #[inline]
     pub fn is_only(self, session: u32) -> bool {
-        self.0 == session
+        self.session == session
     }
 
     /// What is there is nobody's to be asked for: values of several sessions, or older ones.
     pub fn spoil(&mut self) {
-        self.0 = SEVERAL;
+        self.session = SEVERAL;
     }
 
     /// DISCARD SEQUENCES was run.
     pub fn discard(&mut self) {
-        self.0 = 0;
+        *self = Self::default();
     }
 }
 
@@ -113,6 +187,34 @@ mod tests {
         assert!(!owner.is_only(7) && !owner.is_only(8) && !owner.is_nobody());
         owner.discard();
         assert!(owner.is_nobody());
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_as_long_as_questions_follow() {
+        let uses = SequenceUse::default();
+        let mut owner = SequenceOwner::default();
+        owner.note(7);
+        assert!(owner.keep(&uses).is_none(), "nobody has asked");
+        uses.note();
+        assert!(owner.keep(&uses).is_none(), "nothing was done since");
+        owner.note(7);
+        let until = owner.keep(&uses);
+        assert!(until.is_some_and(|until| until > Instant::now()) && owner.is_kept(Instant::now()));
+        for _ in 1..SAVED {
+            owner.note(7);
+            assert!(owner.keep(&uses).is_some());
+        }
+        owner.note(7);
+        assert!(owner.keep(&uses).is_none() && !owner.is_kept(Instant::now()), "no question followed");
+        for _ in 0..100 {
+            uses.note_question();
+            owner.note_question();
+            assert!(owner.keep(&uses).is_some());
+            owner.note(7);
+            assert!(owner.keep(&uses).is_some());
+        }
+        owner.note(8);
+        assert!(owner.keep(&uses).is_none(), "it is nobody's");
     }
 
     #[test]

@@ -137,6 +137,13 @@ impl Idle {
         self.0.stream.yields();
     }
 
+    /// Its session lets it go: until when it is to be kept for that.
+    #[inline]
+    pub(crate) fn note_let_go(&mut self) -> Option<Instant> {
+        let Server { sequences, handle, .. } = &mut *self.0;
+        sequences.keep(&handle.pool.sequences)
+    }
+
     pub(crate) fn set_idle_since(&mut self, now: Instant) {
         self.0.idle_since = now;
     }

@@ -50,7 +50,7 @@ impl Book {
     /// # Errors
     /// 55000 if that may have been given to another session, or isn't there any more.
     #[inline]
-    pub(crate) fn allow_currval(&self, facts: &Facts, server: &Server) -> Result<(), ErrorReport> {
+    pub(crate) fn allow_currval(&self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
         match facts.hidden.currval {
             Currval::No => Ok(()),
             currval => self.check_currval(currval, server),
@@ -58,8 +58,9 @@ impl Book {
     }
 
     #[cold]
-    fn check_currval(&self, currval: Currval, server: &Server) -> Result<(), ErrorReport> {
-        server.handle.pool.sequences.note();
+    fn check_currval(&self, currval: Currval, server: &mut Server) -> Result<(), ErrorReport> {
+        server.handle.pool.sequences.note_question();
+        server.sequences.note_question();
         let is_last = self.wrote_last_on(server);
         if (server.sequences.is_only(self.pid) && is_last) || self.mode == PoolMode::Session {
             return Ok(());

@@ -72,11 +72,15 @@ const EVERYWHERE: &str = "*";
 
 /// Asks for the sources of a database's functions, and for what calls them or reads what does; for functions of libraries
 /// that may keep something in their process; whether anything calls currval or lastval. Rows of a kind, a name and a
-/// text. Much more than anybody writes isn't read.
+/// text. Much more than anybody writes isn't read, nor is it waited for long. The client's planner settings would make it
+/// slow; those of one Query's transaction end with it.
 ///
 /// A library of an extension is taken to be made for pools, and a trigger's function only to read what others have set.
 pub(crate) const SOURCES: &str = "\
-    WITH own AS (SELECT p.oid, p.proname, p.prosrc, l.lanname, pg_catalog.to_jsonb(p)->>'prosqlbody' AS body \
+    SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; \
+    SET LOCAL enable_bitmapscan = on; SET LOCAL enable_nestloop = on; SET LOCAL enable_hashjoin = on; \
+    SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashagg = on; SET LOCAL enable_sort = on; \
+    SET LOCAL enable_material = on; WITH own AS (SELECT p.oid, p.proname, p.prosrc, l.lanname, pg_catalog.to_jsonb(p)->>'prosqlbody' AS body \
       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
       WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')), \
     big AS (SELECT COALESCE(pg_catalog.sum(pg_catalog.length(prosrc)), 0) > 8000000 AS big FROM own), \
