@@ -34,7 +34,11 @@ pub struct Cluster {
     pub(crate) slow_start: AtomicBool,
     retired: AtomicBool,
     changes: watch::Sender<u64>,
+    alarm: Alarm,
 }
+
+/// Wakes the cores when a node of any cluster isn't to be used any more: nothing is to be sent there from then on.
+pub type Alarm = Arc<watch::Sender<u64>>;
 
 /// The part of its share, in thousandths, with which a node that returns begins.
 const FIRST_EASE: u16 = 20;
@@ -71,6 +75,7 @@ impl Cluster {
         config: config::Cluster,
         whole: &config::Config,
         targets: Vec<ServerTarget>,
+        alarm: Alarm,
     ) -> Self {
         let nodes = config.nodes.iter().zip(targets).enumerate().map(|(i, (node, target))| {
             Arc::new(Node {
@@ -99,7 +104,7 @@ impl Cluster {
         let listeners = Listeners::new();
         let (view, changes) = (ArcSwap::from_pointee(view), watch::Sender::new(0));
         let (slow_start, retired) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, config, nodes, catalogs, listeners, view, slow_start, retired, changes }
+        Self { id, config, nodes, catalogs, listeners, view, slow_start, retired, changes, alarm }
     }
 
     /// What is known now.
@@ -126,6 +131,9 @@ impl Cluster {
         });
         if changed {
             self.changes.send_modify(|n| *n += 1);
+            if self.view().has_unusable() {
+                self.alarm.send_modify(|n| *n += 1);
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::cluster::Cluster;
 use crate::connect::Login;
 use crate::directory::Directory;
+use connection::Connector;
 use node::Watcher;
 use probe::Prober;
 
@@ -63,7 +64,12 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
         let mut connections = Vec::new();
         tasks.spawn(herald::run(Arc::clone(cluster)));
         for node in &cluster.nodes {
-            let prober = Prober::new(node.target.clone(), login.clone(), health.timeout);
+            let connector = Connector {
+                target: node.target.clone(),
+                login: login.clone(),
+                node: Some((Arc::clone(cluster), node.id.node)),
+            };
+            let prober = Prober::new(connector, health.timeout);
             connections.push(prober.connections());
             let watcher = Watcher::new(Arc::clone(cluster), Arc::clone(node), Health::clone(health), prober);
             let first_probes = Arc::clone(&first_probes);

@@ -153,6 +153,11 @@ impl CorePools {
         self.pools.borrow().values().filter(|pool| other(pool)).cloned().collect()
     }
 
+    /// A node isn't to be used any more: nothing idle is kept there, and nobody waits for it.
+    pub fn follow_views(&self) {
+        self.pools().iter().for_each(LocalPool::follow_view);
+    }
+
     /// One turn of the clock (ten a second): closes what is too old or idle for too long, keeps the minimum, opens
     /// from the reserve, tries again what failed.
     pub fn tick(self: &Rc<Self>) {

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{ClusterId, Config, Database, PoolSettings};
 use route::DatabaseMap;
+use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Alarm, Cluster};
 use crate::connect::{Login, ServerTarget, TargetError};
 use crate::core::Remote;
 use crate::shared::{Group, SharedPool};
@@ -28,6 +29,7 @@ pub struct Directory {
     cores: usize,
     remote: Remote,
     ids: Arc<AtomicU64>,
+    alarm: Alarm,
     /// How many groups are at home on each core.
     homed: Arc<Vec<AtomicUsize>>,
 }
@@ -46,6 +48,7 @@ impl Directory {
             cores,
             remote,
             ids: Arc::default(),
+            alarm: Arc::default(),
             homed: Arc::new(homed),
         };
         directory.clusters = directory.make_clusters(&[])?;
@@ -65,6 +68,7 @@ impl Directory {
             cores: self.cores,
             remote: self.remote.clone(),
             ids: Arc::clone(&self.ids),
+            alarm: Arc::clone(&self.alarm),
             homed: Arc::clone(&self.homed),
         };
         next.clusters = next.make_clusters(&self.clusters)?;
@@ -105,6 +109,11 @@ impl Directory {
         &self.clusters
     }
 
+    /// Changes when a node isn't to be used any more; the same for all directories that came of the first.
+    pub fn alarms(&self) -> watch::Receiver<u64> {
+        self.alarm.subscribe()
+    }
+
     /// Every group that exists.
     pub fn groups(&self) -> Vec<Arc<Group>> {
         self.lock_groups().values().cloned().collect()
@@ -137,7 +146,13 @@ impl Directory {
             }
             let targets = config.nodes.iter().map(|node| ServerTarget::from_config(config, node));
             let targets = targets.collect::<Result<Vec<_>, _>>()?;
-            clusters.push(Arc::new(Cluster::new(id, config.clone(), &self.config, targets)));
+            clusters.push(Arc::new(Cluster::new(
+                id,
+                config.clone(),
+                &self.config,
+                targets,
+                Arc::clone(&self.alarm),
+            )));
         }
         Ok(clusters)
     }

@@ -240,8 +240,16 @@ impl Core {
         let mut era_began = Instant::now();
         let mut interval = tokio::time::interval(Duration::from_millis(100));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut alarms = self.context.directory.load().alarms();
         loop {
-            interval.tick().await;
+            tokio::select! {
+                _ = interval.tick() => {}
+                Ok(()) = alarms.changed() => {
+                    self.watch_the_nodes();
+                    self.pools.follow_views();
+                    continue;
+                }
+            }
             self.pools.tick();
             self.watch_the_clock();
             if self.pools.core == 0 && era_began.elapsed() >= crate::watch::ERA {

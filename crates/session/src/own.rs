@@ -368,6 +368,14 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
             book.routing_before = None;
             "COMMIT"
         }
+        (Kind::Commit, Some(begun)) if begun.loss.is_some() => {
+            // Its client takes the transaction for a sound one: "ROLLBACK" as the answer would be overlooked.
+            let report = in_failed_transaction(book);
+            book.begun = None;
+            book.roll_back();
+            session.answer_with_error(work, request, &report);
+            return true;
+        }
         (Kind::Commit | Kind::Rollback, Some(_)) => {
             book.begun = None;
             book.roll_back();

@@ -4,6 +4,7 @@
 //! share of reads a node takes, in percent: less than 100 while it starts slowly. `reads` are the queries it answered
 //! that were sent as reads.
 
+use route::Standing;
 use route::view::{FULL_EASE, NodeView, Proximity};
 
 use super::role;
@@ -49,8 +50,8 @@ pub(crate) fn nodes(snapshot: &Snapshot) -> Vec<Row> {
                 proximity(seen.proximity).into(),
                 role(seen.role).into(),
                 or_null(seen.identity.map(|identity| identity.timeline.into())),
-                state(seen).into(),
-                why(seen).into(),
+                state(seen, view.standing(node.id.node)).into(),
+                why(seen, view.standing(node.id.node)).into(),
                 or_null(lag.map(|lag| lag.bytes)),
                 or_null(lag.map(|lag| u64::try_from(lag.time.as_millis()).unwrap_or(u64::MAX))),
                 u64::from(seen.weight).into(),
@@ -64,17 +65,20 @@ pub(crate) fn nodes(snapshot: &Snapshot) -> Vec<Row> {
     rows
 }
 
-/// up; down: probes fail; out: probes succeed and traffic found it sick.
-const fn state(node: &NodeView) -> &'static str {
-    match (node.up, &node.out) {
-        (false, _) => "down",
-        (true, Some(_)) => "out",
-        (true, None) => "up",
+/// up; down: probes fail; out: probes succeed and traffic found it sick; refused: it was replaced as the primary, or is
+/// another cluster's; doubted: a primary that was lost and is confirmed by asking all the others.
+const fn state(node: &NodeView, standing: Standing) -> &'static str {
+    match (node.up, standing, &node.out) {
+        (false, ..) => "down",
+        (true, Standing::Forked { .. } | Standing::Foreign { .. }, _) => "refused",
+        (true, Standing::Member, Some(_)) => "out",
+        (true, Standing::Member, None) if node.doubted => "doubted",
+        (true, Standing::Member, None) => "up",
     }
 }
 
-fn why(node: &NodeView) -> Option<String> {
-    if node.up { node.out.clone() } else { node.why_down.clone() }
+fn why(node: &NodeView, standing: Standing) -> Option<String> {
+    if node.up { standing.why_refused().or_else(|| node.out.clone()) } else { node.why_down.clone() }
 }
 
 /// How much of its share of reads it takes.

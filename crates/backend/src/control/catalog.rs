@@ -223,7 +223,7 @@ impl Keeper {
         let node = self.node().ok_or(CatalogError::NoNode)?;
         if self.pool.as_ref().is_none_or(|(known, _)| *known != node) {
             let target = self.cluster.node(node).target.clone();
-            let connector = Connector { target, login: self.login.clone() };
+            let connector = Connector { target, login: self.login.clone(), node: None };
             let pool = ControlPool::builder(connector).max_size(1).build();
             // A builder fails only where a time limit is set without a runtime.
             self.pool = Some((node, pool.unwrap_or_else(|error| unreachable!("{error}"))));

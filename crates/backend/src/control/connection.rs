@@ -1,12 +1,15 @@
 //! The home of control connections: opened by our own login, driven by tokio-postgres, kept by deadpool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use route::view::NodeIndex;
 use tokio_postgres::{Client, NoTls};
 
 use super::greeted::Greeted;
 use super::probe::ProbeError;
+use crate::cluster::Cluster;
 use crate::connect::{Login, ServerTarget, connect};
 
 /// The control connections of one node.
@@ -21,6 +24,8 @@ const LIFETIME: Duration = Duration::from_secs(60);
 pub(super) struct Connector {
     pub(super) target: ServerTarget,
     pub(super) login: Login,
+    /// Whose loss says that its server may be gone.
+    pub(super) node: Option<(Arc<Cluster>, NodeIndex)>,
 }
 
 impl managed::Manager for Connector {
@@ -33,10 +38,14 @@ impl managed::Manager for Connector {
         // It goes no further than the greeting.
         config.user(&*self.login.user);
         let (client, connection) = config.connect_raw(Greeted::new(connected.stream), NoTls).await?;
+        let node = self.node.clone();
         tokio::spawn(async move {
-            // It ends with its client, or with an error that the next probe meets too.
+            // It ends with its client, or because the server has ended it: a node without traffic is seen to go by that.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a control connection was lost");
+                if let Some((cluster, node)) = node {
+                    cluster.suspect(node);
+                }
             }
         });
         Ok(client)

@@ -182,6 +182,12 @@ impl Watcher {
         };
         self.state = State::Failing(failures);
         tracing::debug!(cluster = self.cluster.config.name, node = self.node.name, failures, %error, "a probe failed");
+        let doubted = error.shows_absence()
+            && self.cluster.nodes.len() > 1
+            && self.seen().is_some_and(|view| view.role == Some(NodeRole::Primary));
+        if doubted {
+            self.publish(|view| view.doubted = true);
+        }
         if failures >= self.health.failures {
             let why = error.to_string();
             self.publish(|view| {

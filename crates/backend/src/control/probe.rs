@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::connection::{Connector, ControlPool};
-use crate::connect::{ConnectError, Login, ServerTarget};
+use crate::connect::ConnectError;
 
 /// Schema and all: a search_path of the database must not put another function in its place.
 const ROLE: &str = "SELECT pg_catalog.pg_is_in_recovery()";
@@ -29,6 +29,9 @@ const ROLE_AND_IDENTITY: &str = "\
            (SELECT system_identifier FROM pg_catalog.pg_control_system()),
            (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8
     FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery) AS now";
+
+/// So much later than the limit of connecting itself.
+const CONNECTING_SAYS: Duration = Duration::from_millis(100);
 
 /// Probes one node.
 #[derive(Debug)]
@@ -70,8 +73,8 @@ pub(super) enum ProbeError {
 
 impl Prober {
     /// Connects at the first probe. `timeout`: of a probe, connecting included.
-    pub(super) fn new(target: ServerTarget, login: Login, timeout: Duration) -> Self {
-        let builder = ControlPool::builder(Connector { target, login }).max_size(1);
+    pub(super) fn new(connector: Connector, timeout: Duration) -> Self {
+        let builder = ControlPool::builder(connector).max_size(1);
         // A builder fails only where a time limit is set without a runtime.
         let pool = builder.build().unwrap_or_else(|error| unreachable!("{error}"));
         Prober { pool, timeout, role_only: AtomicBool::new(false) }
@@ -85,8 +88,10 @@ impl Prober {
     /// Asks the node what it is.
     pub(super) async fn probe(&self) -> Result<Found, ProbeError> {
         let end = Instant::now() + self.timeout;
-        // Connecting has the same limit of its own, and says what it was about when it is reached.
-        let client = self.pool.get().await.map_err(ProbeError::from_pool)?;
+        // Connecting has the same limit of its own, and says what it was about when it is reached. But somebody else
+        // may have the connection, and no answer on it.
+        let client = timeout_at(end + CONNECTING_SAYS, self.pool.get()).await;
+        let client = client.map_err(|_| ProbeError::Timeout(self.timeout))?.map_err(ProbeError::from_pool)?;
         let answer =
             timeout_at(end, self.ask(&client)).await.unwrap_or(Err(ProbeError::Timeout(self.timeout)));
         if answer.is_err() {
@@ -161,6 +166,15 @@ impl ProbeError {
             | ProbeError::Timeout(_)
             | ProbeError::Answer
             | ProbeError::Pool(_) => false,
+        }
+    }
+
+    /// The server is not there, or says that it is about to go: it will be another start of it that answers next.
+    pub(super) fn shows_absence(&self) -> bool {
+        match self {
+            ProbeError::Connect(ConnectError::Unreachable { .. }) => true,
+            ProbeError::Connect(ConnectError::Refused(report)) => report.code.is_server_going(),
+            _ => false,
         }
     }
 

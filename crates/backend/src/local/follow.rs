@@ -39,7 +39,7 @@ impl LocalPool {
 
     /// Closes what is idle on a node that is down or isn't used any more, and sends who waits for it elsewhere; so too
     /// where another node has become the primary.
-    pub(super) fn follow_view(self: &Rc<Self>) {
+    pub(crate) fn follow_view(self: &Rc<Self>) {
         let node = self.shared.node.id.node;
         let view = self.shared.cluster.view();
         let is = Fit { usable: view.is_usable(node), primary: view.primary() == Ok(node) };
