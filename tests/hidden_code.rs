@@ -23,7 +23,9 @@ async fn what_code_leaves_is_its_sessions_alone() {
         cases.run(case.name, keeps_to_itself(&pgweir, case)).await;
     }
     cases.run("code that any statement may be made of", anything(&world, &setup())).await;
-    cases.run("what is unknown of a session that was there before", long_ago(&world, &setup())).await;
+    cases.run("what was learned is forgotten when code changes", long_ago(&world, &setup())).await;
+    cases.run("code of the very transaction that makes it", just_made(&world, &setup())).await;
+    cases.run("what code prepares or listens to is the session's own", made_by_code(&world, &setup())).await;
     cases.finish();
 }
 
@@ -258,6 +260,8 @@ async fn anything(world: &World, setup: &Setup) {
         "select run('set role clerk')",
         "select run('reset role')",
         "select run('set work_mem = ''9MB''')",
+        "select run('prepare left_behind as select 1')",
+        "select run('listen left_behind')",
         "select named('tenant', '7')",
         "select named('t' || 'enant', '7')",
     ];
@@ -306,4 +310,52 @@ async fn long_ago(world: &World, setup: &Setup) {
     assert_eq!(value(&mut b, TENANT).await, "");
     assert_eq!(value(&mut c, TENANT).await, "7");
     run(&mut b, &["drop trigger later on t"]).await;
+}
+
+/// A trigger, and a table that has a default, are used before anybody else could see them.
+async fn just_made(world: &World, setup: &Setup) {
+    let pgweir = world.pgweir(setup.clone()).await;
+    let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
+    for _ in 0..TRUST {
+        run(&mut a, &["insert into t values (1)", "select maybe(null)"]).await;
+    }
+    let made = [
+        "create table fresh (n int, v text default maybe('7'))",
+        "create function on_fresh() returns trigger language plpgsql as 'begin perform maybe(''7''); return null; end'; \
+         create trigger fresh after insert on t for each statement execute function on_fresh()",
+    ];
+    let used = ["insert into fresh values (1)", "insert into t values (1)"];
+    for (make, used) in made.into_iter().zip(used) {
+        let mut c = client(&pgweir).await;
+        run(&mut c, &["begin", make, used, "commit"]).await;
+        assert_eq!(value(&mut b, TENANT).await, "", "after {make}");
+        assert_eq!(value(&mut c, TENANT).await, "7", "after {make}");
+        c.close().await.unwrap();
+        let mut d = client(&pgweir).await;
+        run(&mut d, &[used]).await;
+        assert_eq!(value(&mut b, TENANT).await, "", "after {used}");
+        assert_eq!(value(&mut d, TENANT).await, "7", "after {used}");
+    }
+    run(&mut b, &["drop table fresh", "drop trigger fresh on t"]).await;
+}
+
+/// On one connection that others use: nobody is tied to it.
+async fn made_by_code(world: &World, setup: &Setup) {
+    let pgweir = world.pgweir(setup.clone()).await;
+    let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
+    run(&mut a, &["select run('prepare mine (int) as select $1 + 1')", "select run('listen news')"]).await;
+    run(&mut b, &["select run('prepare mine (int) as select $1 + 2')", "notify news, 'from b'"]).await;
+    for _ in 0..2 {
+        assert_eq!(value(&mut a, "execute mine (1)").await, "2");
+        assert_eq!(value(&mut b, "execute mine (1)").await, "3");
+        assert_eq!(value(&mut a, "select run('execute mine (1)')").await, "1");
+    }
+    let heard = a.query("notify news, 'own'").await.unwrap();
+    let heard: Vec<_> = heard.iter().filter(|frame| frame.tag == b'A').collect();
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    run(&mut a, &["select run('deallocate mine')", "select run('unlisten *')"]).await;
+    assert_eq!(pgweir_tests::talk::refusal(&mut a, "execute mine (1)").await.code, "26000");
+    assert_eq!(value(&mut b, "execute mine (1)").await, "3");
+    let heard = a.query("notify news, 'nobody'").await.unwrap();
+    assert!(heard.iter().all(|frame| frame.tag != b'A'), "{heard:?}");
 }

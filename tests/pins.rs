@@ -321,7 +321,7 @@ fn log(world: &World) -> String {
 
 /// How often any connection was asked what is on it.
 fn witnesses(world: &World) -> usize {
-    log(world).matches("pg_listening_channels()").count()
+    log(world).matches("pg_my_temp_schema()").count()
 }
 
 async fn learned(world: &World) {

@@ -480,6 +480,7 @@ impl LocalPool {
         let now = Instant::now();
         let lifetime = self.shared.settings.server_lifetime;
         let node = self.shared.node.id.node;
+        let parameters = core.intern_parameters(Parameters::reported(connected.parameters));
         let server = Server {
             stream: Link::new(connected.stream, right),
             status: TransactionStatus::Idle,
@@ -494,7 +495,8 @@ impl LocalPool {
             sender: self.shared.cluster.listeners.senders.enter(node, connected.pid),
             sequences: SequenceOwner::default(),
             applied: core.intern_settings(Settings::default()),
-            parameters: core.intern_parameters(Parameters::reported(connected.parameters)),
+            at_login: Rc::clone(&parameters),
+            parameters,
             prepared: PreparedSet::default(),
             unnamed: None,
             handle: Rc::new(Handle {
@@ -640,6 +642,7 @@ struct Loan {
     stream: net::Detached,
     applied: Settings,
     parameters: Parameters,
+    at_login: Parameters,
     prepared: PreparedSet,
     unnamed: Option<u64>,
     notified: bool,
@@ -659,6 +662,7 @@ impl Loan {
             stream,
             applied,
             parameters,
+            at_login,
             prepared,
             unnamed,
             notified,
@@ -673,6 +677,7 @@ impl Loan {
             stream: stream.detach().ok()?,
             applied: Settings::clone(&applied),
             parameters: Parameters::clone(&parameters),
+            at_login: Parameters::clone(&at_login),
             prepared,
             unnamed,
             notified,
@@ -706,6 +711,7 @@ impl Loan {
             sequences: self.sequences,
             applied: core.intern_settings(self.applied),
             parameters: core.intern_parameters(self.parameters),
+            at_login: core.intern_parameters(self.at_login),
             prepared,
             unnamed,
             handle: Rc::new(Handle { pool, pid, key, address, opened, cancels: Cell::new(0) }),

@@ -48,6 +48,8 @@ pub struct Server {
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.
     pub parameters: Rc<Parameters>,
+    /// What it had reported when it was opened: what RESET gives back.
+    pub at_login: Rc<Parameters>,
     /// Statements that it has prepared.
     pub prepared: PreparedSet,
     /// `Statement::id` of the text that is its unnamed statement, if it has one.

@@ -137,7 +137,7 @@ impl Book {
         }
         self.watch_code(at, server, &facts, text);
         self.note_writer(server, &facts);
-        let shows = self.has_shown_or_may() && self.looks_inside(&facts);
+        let shows = self.has_shown_or_may() && self.code_looks(&facts);
         if shows && self.show_names(at, work, server, false).is_err() {
             return; // of what the session has sent itself nothing is too long
         }
@@ -286,10 +286,11 @@ impl Book {
             return Ok(());
         }
         let lists = text.facts.names_prepared && text.named.is_none();
-        let looks = lists || (self.has_shown_or_may() && self.looks_inside(&text.facts));
+        self.watch_code(at, server, &text.facts, &text.statement.sql);
+        let looks = lists || (self.has_shown_or_may() && self.code_looks(&text.facts));
         if looks && !work.expects.has_executed() {
             self.show_names(at, work, server, lists)?;
-            if !unnamed {
+            if lists && !unnamed {
                 // It has its own name there now.
                 self.note_sent(work, server, &text.facts, *at.in_transaction);
                 work.expects.push(Expect::Bind);
@@ -301,7 +302,6 @@ impl Book {
             need_target(work, server, named)?;
             work.own_portals.push((portal, Rc::clone(&text)));
         }
-        self.watch_code(at, server, &text.facts, &text.statement.sql);
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, server, &text.facts, *at.in_transaction);

@@ -24,7 +24,7 @@ use crate::listen::Listening;
 use crate::loss;
 use crate::prepared::Reading;
 use crate::sequences::WroteAt;
-use crate::shown::Written;
+use crate::shown::{Shown, Written};
 use crate::watch::Watch;
 use crate::work::Work;
 
@@ -58,7 +58,7 @@ pub(crate) struct Book {
     /// Its connection, if it is tied to one, has that under the same names.
     pub(crate) native: bool,
     /// Its connection has, or may have, some of that under the same names.
-    pub(crate) shown: bool,
+    pub(crate) shown: Option<Box<Shown>>,
     /// A function has run what SQL has prepared in it.
     pub(crate) runs_names: bool,
     /// Its unnamed statement.
@@ -225,7 +225,7 @@ impl Book {
         self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
         self.for_good = self.pin;
         self.native = false;
-        self.shown = false;
+        self.shown = None;
         if self.pin.is_none() {
             self.pinned_to = None;
         }

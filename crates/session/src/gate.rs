@@ -224,6 +224,23 @@ impl Session {
     }
 }
 
+/// Sets what a startup packet said again where code has reset it: of that the server doesn't say `session` any more.
+#[cold]
+fn restore_startup(startup: &Settings) -> String {
+    let mut values = String::new();
+    for setting in startup.iter() {
+        values.push_str(if values.is_empty() { "(" } else { ",(" });
+        backend::settings::write_literal(&mut values, &setting.name);
+        values.push(',');
+        backend::settings::write_literal(&mut values, &setting.value);
+        values.push(')');
+    }
+    format!(
+        "SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES {values}) v (name, value) \
+         JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) = v.name WHERE s.source <> 'session'"
+    )
+}
+
 /// The command by which a connection forgets what its sequences have given to others.
 #[cold]
 fn discard_sequences(lease: &mut Lease) -> String {
@@ -301,11 +318,15 @@ impl Book {
     #[cold]
     pub(crate) fn tell_held_back(&mut self, core: &Core, work: &mut Work, server: &Server) {
         let (wanted, applied) = self.settings_now(server);
-        let welcome = Rc::clone(&self.welcome);
+        let (welcome, startup) = (Rc::clone(&self.welcome), Rc::clone(&self.startup));
+        // Code may have done so unseen: that is known once the connection was asked.
+        let watched = self.watch.is_some();
         let truth = |name: &str, value| {
             let setting = name.to_ascii_lowercase();
             let kept = wanted.find(&setting) == applied.find(&setting);
-            Some(if kept { value } else { welcome.get(name).unwrap_or(value) })
+            let reset =
+                watched && startup.find(&setting).is_some() && server.at_login.get(name) == Some(value);
+            Some(if kept && !reset { value } else { welcome.get(name).unwrap_or(value) })
         };
         // What is too long to be told was too long to be set.
         self.tell(core, work, server, truth).unwrap_or_default();
@@ -320,11 +341,14 @@ impl Book {
         {
             return;
         }
-        let Some(open) = self.open_entries.as_deref_mut() else { return };
-        let commands = open.now.restore();
-        if !commands.is_empty() && encode::query(work.up.inject(), commands.as_bytes()).is_ok() {
-            work.expects.push(Expect::OwnQuery);
-            work.owe_ready(server);
+        let known = self.open_entries.as_deref_mut().map(|open| open.now.restore());
+        let resets = self.watch.as_mut().is_some_and(|watch| watch.may_reset());
+        let hidden = resets.then(|| restore_startup(&self.startup));
+        for commands in [known, hidden].into_iter().flatten().filter(|commands| !commands.is_empty()) {
+            if encode::query(work.up.inject(), commands.as_bytes()).is_ok() {
+                work.expects.push(Expect::OwnQuery);
+                work.owe_ready(server);
+            }
         }
     }
 

@@ -106,6 +106,12 @@ impl Book {
             in_transaction |= sent.in_transaction;
             for statement in &sent.facts.statements {
                 if work.failed {
+                    if let Some(done) =
+                        work.discarded.as_ref().filter(|done| statement.effects.contains(done))
+                    {
+                        self.settle(core, server, done, false);
+                        continue;
+                    }
                     let open = in_transaction || server.status == TransactionStatus::Failed;
                     self.settle_failed(server, &statement.effects, open && several);
                     continue;

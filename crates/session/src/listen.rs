@@ -34,6 +34,8 @@ pub(crate) struct Listening {
     places: Vec<Place>,
     /// LISTEN was sent on the connection in hand, which may listen itself now.
     asked: bool,
+    /// The connection in hand listens to all that the session does: what it doesn't any more when it is asked was left.
+    shown: bool,
     /// UNLISTENs that are committed and not yet done; `None`: of all.
     left: Vec<Option<Name>>,
     /// A ReadyForQuery came that the client hasn't got yet.
@@ -93,7 +95,8 @@ impl Book {
     fn sign_anew(&self, server: &Server) {
         // One that listens has waited until all of that was heard, and is known.
         let heard = !server.notified || server.idle_since.elapsed() > HEARD;
-        server.sender.set((heard && self.listening.is_none()).then_some(self.pid));
+        let listens = self.listening.as_ref().is_some_and(|listening| !listening.places.is_empty());
+        server.sender.set((heard && !listens).then_some(self.pid));
     }
 
     /// UNLISTEN is committed; `None`: of all channels.

@@ -256,7 +256,7 @@ impl Session {
     fn take_message(&mut self, work: &mut Work) -> Result<bool, End> {
         let Some(held) = &mut self.held else { return Ok(false) };
         let in_copy = work.copy == Copy::In;
-        if self.book.open_entries.is_some() {
+        if self.book.open_entries.is_some() || self.book.watch.is_some() {
             self.book.set_behind_reset(work, &mut held.lease);
         }
         let pending = work.up.pending();
@@ -430,7 +430,7 @@ impl Session {
         self.book.pinned_to = None;
         self.book.for_good = None;
         self.book.native = false;
-        self.book.shown = false;
+        self.book.shown = None;
         self.book.watch = None;
         self.book.roll_back();
         self.book.gate = Gate::Open;

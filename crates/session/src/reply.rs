@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use backend::{Parameters, Server};
+use sql::facts::Effect;
 use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
 
@@ -184,6 +185,9 @@ impl Book {
                 end_copy(work, server);
                 work.expects.pop();
                 work.names = None;
+                if !work.effects.is_empty() {
+                    note_discarded(work, total);
+                }
                 true
             }
             (
@@ -297,6 +301,7 @@ impl Book {
         }
         work.ready_seen = work.ready_seen.wrapping_add(1);
         work.failed = false;
+        work.discarded = None;
         if server.owed == 0 {
             work.may_commit = MayCommit::No;
             if status == TransactionStatus::Idle {
@@ -401,7 +406,12 @@ impl Book {
                     work.expects.push_front(Expect::Query); // its ReadyForQuery
                 }
             }
-            Some(Expect::OwnQuery) => drop_message(work, total),
+            Some(Expect::OwnQuery) => {
+                if let Some(shown) = &mut self.shown {
+                    shown.whole = false;
+                }
+                drop_message(work, total);
+            }
             Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
             Some(_) => {
                 commit_to_answer(work);
@@ -536,6 +546,18 @@ pub(crate) fn drop_message(work: &mut Work, total: usize) {
     let now = total.min(work.down.pending().len());
     work.down.skip(now);
     work.down_left = Left::Drop(total - now);
+}
+
+/// DISCARD ALL and DEALLOCATE ALL are done for good, whatever fails behind them in their pipeline.
+#[cold]
+fn note_discarded(work: &mut Work, total: usize) {
+    match work.down.pending().get(frame::HEADER..total) {
+        Some(b"DISCARD ALL\0") => work.discarded = Some(Effect::DiscardAll),
+        Some(b"DEALLOCATE ALL\0") if work.discarded.is_none() => {
+            work.discarded = Some(Effect::Deallocate(None));
+        }
+        _ => {}
+    }
 }
 
 /// From here on the client sees an answer: the request can't be run again.

@@ -4,6 +4,7 @@
 //! All that the connection has is deallocated, and what the session has is prepared in its place, in front of the text
 //! that looks; the connection is cleaned before anybody else has it. That is slow, and exact.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use backend::Server;
@@ -21,13 +22,29 @@ use crate::work::Work;
 /// What SQL has prepared, as the client wrote it, by name; some names may be gone, or stand for something else since.
 pub(crate) type Written = std::collections::HashMap<StatementName, Rc<[u8]>, foldhash::fast::RandomState>;
 
+/// What was shown on a connection.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// Which one.
+    pub(crate) pid: u32,
+    pub(crate) names: HashSet<StatementName>,
+    /// Nothing is known to have been left out.
+    pub(crate) whole: bool,
+}
+
 /// The portal that commands of our own run in: the client's unnamed one stays.
 pub(crate) const PORTAL: &[u8] = b"pgweir";
 
 impl Book {
-    /// Whether a text may look for what SQL has prepared by its name, where nobody sees it: in a DO block, or in a
-    /// function of a session in which one has done so before.
-    pub(crate) fn looks_inside(&self, facts: &Facts) -> bool {
+    /// Whether the text that is being sent may look for what SQL has prepared by its name, where nobody sees it: in code
+    /// that is watched, in a DO block, or in a function of a session in which one has done so before.
+    #[cold]
+    pub(crate) fn code_looks(&mut self, facts: &Facts) -> bool {
+        let watched = self.watch.as_mut().is_some_and(|watch| watch.names_statements());
+        watched || self.looks_inside(facts)
+    }
+
+    fn looks_inside(&self, facts: &Facts) -> bool {
         facts.statements.iter().any(|statement| match statement.kind {
             Kind::Procedure => true,
             _ => self.runs_names && calls_unknown(&statement.because),
@@ -37,7 +54,7 @@ impl Book {
     /// Whether there is anything to be shown, or left of what was shown.
     #[inline]
     pub(crate) fn has_shown_or_may(&self) -> bool {
-        !self.written.is_empty() || (self.shown && self.is_tied())
+        !self.written.is_empty() || (self.shown.is_some() && self.is_tied())
     }
 
     /// Whether a text that fails because a function in it doesn't find a name may be run again.
@@ -90,9 +107,12 @@ impl Book {
         if in_transaction {
             command(work, server, b"SAVEPOINT pgweir")?;
         }
-        self.shown = !self.names.is_empty();
         let mut names: Vec<_> = AllNames::clone(&self.names).into_iter().collect();
         names.sort_unstable_by(|(name, _), (other, _)| name.cmp(other));
+        let shows = |text: &Text| all || text.statement.prepare_text().is_some();
+        let shown = names.iter().filter(|(_, text)| shows(text)).map(|(name, _)| name.clone());
+        let shown = Shown { pid: server.handle.pid, names: shown.collect(), whole: true };
+        self.shown = Some(Box::new(shown)).filter(|_| !names.is_empty());
         let mut parsed = Vec::new();
         for (name, text) in names {
             let text = self.read_now(at.core, work, text);

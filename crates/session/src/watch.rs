@@ -6,6 +6,7 @@
 mod code;
 mod examine;
 mod learned;
+mod statements;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -26,7 +27,7 @@ use crate::pins;
 use crate::reply::Broken;
 use crate::session::{End, Session};
 use crate::witness::Found;
-use crate::work::Work;
+use crate::work::{Planned, Work};
 
 use code::{CodeMap, Traits};
 use examine::{Answer, examine};
@@ -53,6 +54,10 @@ pub(crate) struct Watch {
     traits: Traits,
     /// There were more texts.
     more: bool,
+    /// What is being sent may name statements that SQL has prepared.
+    names: bool,
+    /// What was sent last may have reset what the startup packet said.
+    resets: bool,
     /// The code of the database was changed.
     pub(crate) redefines: bool,
 }
@@ -63,16 +68,29 @@ struct Watched {
     circumstances: u64,
     traits: Traits,
     outline: String,
+    /// What it creates may be temporary.
+    temporary: bool,
     /// The text, if it couldn't be judged when it was sent.
     unjudged: Option<Box<[u8]>>,
 }
 
 impl Watch {
+    /// Whether the code that is being sent may name statements which SQL has prepared. Asked once.
+    pub(crate) fn names_statements(&mut self) -> bool {
+        std::mem::take(&mut self.names)
+    }
+
+    /// Whether code that was run since this was asked last may have reset what the startup packet said.
+    pub(crate) fn may_reset(&mut self) -> bool {
+        std::mem::take(&mut self.resets)
+    }
+
     /// What the code of its database may do is known now.
     fn judge(&mut self, map: &CodeMap) {
         for watched in &mut self.texts {
             if let Some(sql) = watched.unjudged.take() {
-                watched.traits = map.of_text(&watched.facts, &sql);
+                watched.traits = map.of_text(&watched.facts, &sql, watched.temporary);
+                self.redefines |= map.changes_by(&watched.facts, &sql);
             }
         }
         if !self.more {
@@ -92,19 +110,20 @@ impl Book {
         sql: &[u8],
     ) {
         if facts.hidden.runs_code && self.mode != PoolMode::Session {
-            let circumstances = self.circumstances(at, server);
-            if !facts.hidden.is_quiet(circumstances) {
+            let circumstances = self.circumstances(at.core, at.group, server);
+            let redefined = self.watch.as_ref().is_some_and(|watch| watch.redefines);
+            if redefined || !facts.hidden.is_quiet(circumstances) {
                 self.watch_unknown(at.core, server, facts, sql, circumstances);
             }
         }
     }
 
     /// Whose code a text runs: that of a pool on a cluster, as its names are read, by what is defined now.
-    fn circumstances(&mut self, at: &Admission<'_>, server: &Server) -> u64 {
-        let epoch = at.core.context.code_epoch();
+    fn circumstances(&mut self, core: &Core, group: u64, server: &Server) -> u64 {
+        let epoch = core.context.code_epoch();
         let cluster = u64::try_from(Arc::as_ptr(&server.handle.pool.cluster).addr()).unwrap_or_default();
-        let place = (at.group ^ cluster.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = self.reading_key(at.core) ^ place;
+        let place = (group ^ cluster.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = self.reading_key(core) ^ place;
         (mixed.rotate_left(23) ^ epoch).wrapping_mul(0xff51_afd7_ed55_8ccd) | 1
     }
 
@@ -117,23 +136,36 @@ impl Book {
         sql: &[u8],
         circumstances: u64,
     ) {
+        // What search_path begins with decides whether a table is temporary.
+        let unsure = self.open_entries.as_ref().is_some_and(|open| open.now.unsure);
+        let temporary =
+            unsure || self.read_by(core).get("search_path").is_some_and(|path| path.contains("pg_temp"));
+        // What the open transaction has made nobody has read yet.
+        let redefined = self.watch.as_ref().is_some_and(|watch| watch.redefines);
         let mut learned = core.learned_code.borrow_mut();
         match (learned.verdict(facts, circumstances), self.pin) {
+            _ if redefined => {}
             (Some(Verdict::Ends), None) => return,
-            (Some(Verdict::Quiet), None) => {
+            (Some(Verdict::Quiet), None) if self.written.is_empty() => {
                 server.sweep = true;
                 return;
             }
             _ => {}
         }
-        let map = learned.map(&server.handle.pool, core.context.code_epoch());
+        let map = learned.map(&server.handle.pool, core.context.code_epoch()).filter(|_| !redefined);
         if map.is_some_and(CodeMap::calls_currval) {
             server.handle.pool.sequences.note();
         }
         let map_known = map.is_some();
-        let traits = map.map_or(Traits::ALL, |map| map.of_text(facts, sql));
+        let traits = map.map_or(Traits::ALL, |map| map.of_text(facts, sql, temporary));
+        let redefines = map.is_some_and(|map| map.changes_by(facts, sql));
+        if redefines {
+            self.watch.get_or_insert_default().redefines = true;
+        }
         if traits.is_none() {
-            facts.hidden.set_quiet(circumstances);
+            if !redefines {
+                facts.hidden.set_quiet(circumstances);
+            }
             return;
         }
         if self.pin.is_some() {
@@ -147,17 +179,44 @@ impl Book {
             return;
         }
         learned.names.take_from(sql);
+        drop(learned);
+        self.expect_reset();
+        if traits.has(Traits::LISTENS.and(Traits::DYNAMIC)) {
+            // What it listens to then is known before the client has its answer.
+            self.note_listen(server);
+        }
         let conforming = self.lex.standard_conforming_strings;
         let watch = self.watch.get_or_insert_default();
         watch.ask = true;
+        watch.names = traits.has(Traits::DYNAMIC.and(Traits::PREPARES));
+        watch.resets = !self.startup.is_empty() && traits.has(Traits::LEAVES.and(Traits::DYNAMIC));
         watch.traits = watch.traits.and(traits);
         if watch.texts.len() == TEXTS {
             watch.more = true;
             return;
         }
         let outline = sql::outline(sql, conforming);
-        let unjudged = if map_known { None } else { Some(sql.into()) };
-        watch.texts.push(Watched { facts: Arc::clone(facts), circumstances, traits, outline, unjudged });
+        let unjudged = if map_known || redefined { None } else { Some(sql.into()) };
+        let facts = Arc::clone(facts);
+        watch.texts.push(Watched { facts, circumstances, traits, outline, temporary, unjudged });
+    }
+
+    /// Whether code is about to run that may say UNLISTEN. (Of the texts of a Bind nothing is planned.)
+    #[cold]
+    pub(crate) fn may_unlisten(&mut self, core: &Core, group: u64, server: &Server, work: &Work) -> bool {
+        let circumstances = self.circumstances(core, group, server);
+        let learned = core.learned_code.borrow();
+        let map = learned.map(&server.handle.pool, core.context.code_epoch());
+        let any = map.is_none_or(|map| map.any().has(Traits::LISTENS.and(Traits::DYNAMIC)));
+        let mut facts = work.planned.iter().map(|planned| match planned {
+            Planned::Query(facts) | Planned::Names(facts) => facts,
+            Planned::Parse { text, .. } => &text.facts,
+        });
+        let says = |facts: &Facts| facts.statements.iter().any(|s| s.runs_code && s.kind == Kind::Procedure);
+        (any && work.planned.is_empty())
+            || facts.any(|facts| {
+                facts.hidden.runs_code && !facts.hidden.is_quiet(circumstances) && (any || says(facts))
+            })
     }
 
     /// The reason for which a text is known to tie its session, though it doesn't say so.
@@ -170,7 +229,7 @@ impl Book {
         if !facts.hidden.runs_code || self.mode == PoolMode::Session {
             return None;
         }
-        let circumstances = self.circumstances(at, server);
+        let circumstances = self.circumstances(at.core, at.group, server);
         if facts.hidden.is_quiet(circumstances) {
             return None;
         }
@@ -216,11 +275,8 @@ impl Book {
         for effect in changed {
             self.settle_found(core, server, effect);
         }
-        let has_name = |name: &String| {
-            self.names.contains_key(name.as_bytes()) || self.written.contains_key(name.as_bytes())
-        };
         let was = self.pin;
-        let foreign = found.prepared.iter().any(|name| !has_name(name));
+        let foreign = self.settle_statements(core, server, found);
         // Who asked how often they are planned keeps them as long as there are any.
         let kept = self.native && was == Some(PinReason::SqlPrepare) && !found.prepared.is_empty();
         let prepared = (foreign || kept).then_some(PinReason::SqlPrepare);
@@ -288,7 +344,12 @@ impl Session {
         let asked = examine(&self.core, &mut held.lease, &mut watch, work.down.inject(), listens);
         let asked = tokio::time::timeout(limit, asked).await;
         match asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(Ok(answer)) => self.learn(&watch, &answer),
+            Ok(Ok(answer)) => {
+                if watch.redefines {
+                    self.core.context.new_code();
+                }
+                self.learn(work, &watch, &answer)
+            }
             Ok(Err(report)) => {
                 tracing::debug!(%report, "a server connection could not be asked what is on it");
                 Ok(())
@@ -304,7 +365,7 @@ impl Session {
         }
     }
 
-    fn learn(&mut self, watch: &Watch, answer: &Answer) -> Result<(), End> {
+    fn learn(&mut self, work: &mut Work, watch: &Watch, answer: &Answer) -> Result<(), End> {
         let Some(held) = &mut self.held else { return Ok(()) };
         let server = &mut *held.lease;
         let was = self.book.pin;
@@ -320,7 +381,7 @@ impl Session {
         self.book.settle_watch(&self.core, server, watch, &answer.found, &answer.changed);
         if !Rc::ptr_eq(&server.parameters, &self.book.told) {
             server.parameters = self.core.pools.intern_parameters(server.parameters.as_ref().clone());
-            self.book.told = Rc::clone(&server.parameters);
+            self.book.tell_held_back(&self.core, work, server);
         }
         let Some(reason) = self.book.pin else {
             self.book.pinned_to = None;

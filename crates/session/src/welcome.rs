@@ -123,7 +123,7 @@ fn open_book(
         names: Default::default(),
         written: Default::default(),
         native: false,
-        shown: false,
+        shown: None,
         runs_names: false,
         unnamed: None,
         begun: None,

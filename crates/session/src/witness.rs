@@ -33,8 +33,10 @@ pub(crate) struct Found {
     pub(crate) named: Vec<(String, Option<String>)>,
     /// What ties a session to it, the first reason first.
     pub(crate) pins: Vec<PinReason>,
-    /// Names of statements that SQL has prepared.
-    pub(crate) prepared: Vec<String>,
+    /// Statements that don't have a name of ours, with their texts.
+    pub(crate) prepared: Vec<(String, String)>,
+    /// How many have one.
+    pub(crate) ours: usize,
 }
 
 impl Names {
@@ -113,8 +115,10 @@ pub(crate) fn question<'a>(names: &'a Names, applied: impl Iterator<Item = &'a s
            WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() LIMIT 1) \
          UNION ALL (SELECT 'cursor', NULL, NULL FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1) \
          UNION ALL (SELECT 'channel', NULL, NULL FROM pg_catalog.pg_listening_channels() LIMIT 1) \
-         UNION ALL SELECT 'prepared', name, NULL FROM pg_catalog.pg_prepared_statements \
-           WHERE pg_catalog.left(name, 7) <> 'pgweir_'"
+         UNION ALL SELECT 'prepared', name, statement FROM pg_catalog.pg_prepared_statements \
+           WHERE pg_catalog.left(name, 7) <> 'pgweir_' \
+         UNION ALL SELECT 'ours', pg_catalog.count(*)::pg_catalog.text, NULL \
+           FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.left(name, 7) = 'pgweir_'"
     )
 }
 
@@ -139,7 +143,11 @@ impl Found {
                 "cursor" => PinReason::HoldCursor,
                 "channel" => PinReason::Listen,
                 "prepared" => {
-                    found.prepared.extend(name);
+                    found.prepared.extend(name.zip(value));
+                    continue;
+                }
+                "ours" => {
+                    found.ours = name.and_then(|count| count.parse().ok()).unwrap_or_default();
                     continue;
                 }
                 _ => continue,

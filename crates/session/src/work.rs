@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use backend::Server;
-use sql::facts::Facts;
+use sql::facts::{Effect, Facts};
 
 use crate::expect::{Expectations, StatementName, Text};
 use crate::loss::MayCommit;
@@ -35,6 +35,8 @@ pub(crate) struct Work {
     pub(crate) server_heard: bool,
     /// Since the last ReadyForQuery the server has reported an error.
     pub(crate) failed: bool,
+    /// What of a pipeline it has done since then that no failure undoes.
+    pub(crate) discarded: Option<Effect>,
     /// Our own error was told to the client in the extended protocol: its messages are skipped up to its Sync.
     pub(crate) skipping: bool,
     /// What was sent, is not yet settled by a ReadyForQuery, and has effects on the session.
@@ -187,6 +189,7 @@ impl Work {
             copy: Copy::No,
             server_heard: false,
             failed: false,
+            discarded: None,
             skipping: false,
             effects: VecDeque::new(),
             ready_sent: 0,
@@ -242,6 +245,7 @@ impl Work {
         self.copy = Copy::No;
         self.server_heard = false;
         self.failed = false;
+        self.discarded = None;
         self.effects.clear();
         self.ready_sent = 0;
         self.ready_seen = 0;

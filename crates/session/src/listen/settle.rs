@@ -25,7 +25,7 @@ const MAX_CHANNELS: usize = 10_000;
 impl Session {
     /// A listening session is about to use its connection: what that has notified for others before is heard first,
     /// so that from here on what it notifies is this session's own. If it is about to be asked what it listens to, it
-    /// listens itself for that long.
+    /// listens itself for that long; so it does if code is about to run that may say UNLISTEN.
     pub(crate) async fn begin_as_listener(&mut self, work: &Work) -> Result<(), End> {
         let (Some(listening), Some(held)) = (&self.book.listening, &mut self.held) else { return Ok(()) };
         let encoding = self.book.told.get("client_encoding").unwrap_or("UTF8");
@@ -36,10 +36,12 @@ impl Session {
             // If the connection is lost, the mailbox says so.
             let _ = self.wait_for(heard).await?;
         }
-        let (Some(listening), Some(held)) = (&mut self.book.listening, &mut self.held) else { return Ok(()) };
+        let Some(held) = &mut self.held else { return Ok(()) };
         held.lease.sender.set(Some(self.book.pid));
-        if asks_for_channels(work) {
-            listening.asked = true;
+        let asks = asks_for_channels(work)
+            || self.book.may_unlisten(&self.core, self.group.shared.id, &held.lease, work);
+        if let Some(listening) = self.book.listening.as_mut().filter(|_| asks) {
+            (listening.asked, listening.shown) = (true, true);
             let sql = to_listen(listening.places[at].in_order());
             if crate::reclaim::execute(&mut held.lease, &sql).await.is_err() {
                 held.lease.torn = true;
@@ -64,7 +66,7 @@ impl Session {
             }
             Ok(())
         };
-        listening.asked = false;
+        (listening.asked, listening.shown) = (false, false);
         if !listening.places.is_empty() {
             self.book.listening = Some(listening);
         }
@@ -84,9 +86,15 @@ impl Session {
         }
         let left = std::mem::take(&mut listening.left);
         let at = listening.place_at(&pool, &encoding);
-        if let (Some(at), false) = (at, left.is_empty()) {
+        let shown = listening.shown;
+        if let (Some(at), true) = (at, shown || !left.is_empty()) {
             let place = &mut listening.places[at];
-            let gone = place.take_out(&left, &asked);
+            let mut gone = place.take_out(&left, &asked);
+            if shown {
+                gone.extend(
+                    place.channels.extract_if(|known, _| !asked.contains(known)).map(|(known, _)| known),
+                );
+            }
             let done = place.subscription.leave(gone);
             let _ = self.wait_for(done).await?;
         }
@@ -112,7 +120,7 @@ impl Session {
         {
             held.lease.notified = false;
         }
-        if !left.is_empty() {
+        if shown || !left.is_empty() {
             for place in &listening.places {
                 place.subscription.mailbox().keep_only(|channel| place.channels.contains_key(channel));
             }

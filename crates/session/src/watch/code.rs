@@ -53,6 +53,8 @@ pub(crate) struct CodeMap {
     loud: HashMap<Box<str>, Traits>,
     /// What any statement may run unasked: operators, casts, domains.
     everywhere: Traits,
+    /// All of them together.
+    any: Traits,
     /// Functions of libraries that may keep something in their process: name and schema.
     libraries: Vec<(String, String)>,
     /// Something may call currval or lastval that no text names.
@@ -69,6 +71,8 @@ const BUILT_IN: [(&str, Traits); 4] = [
 
 /// Stands for what any statement may run.
 const EVERYWHERE: &str = "*";
+/// Stands for what any utility command may run: event triggers.
+const COMMANDS: &str = "!";
 
 /// Asks for the sources of a database's functions, and for what calls them or reads what does; for functions of libraries
 /// that may keep something in their process; whether anything calls currval or lastval. Rows of a kind, a name and a
@@ -127,10 +131,10 @@ pub(crate) const SOURCES: &str = "\
     UNION ALL SELECT 'names', '*', p.proname FROM calls p WHERE p.oid IN ( \
       SELECT oprcode FROM pg_catalog.pg_operator WHERE oid >= 16384 \
       UNION SELECT castfunc FROM pg_catalog.pg_cast WHERE oid >= 16384 \
-      UNION SELECT evtfoid FROM pg_catalog.pg_event_trigger \
       UNION SELECT amproc FROM pg_catalog.pg_amproc WHERE oid >= 16384 \
       UNION SELECT d.refobjid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint k ON k.oid = d.objid \
         WHERE d.refclassid = 1255 AND d.classid = 2606 AND k.contypid <> 0) \
+    UNION ALL SELECT 'names', '!', p.proname FROM calls p JOIN pg_catalog.pg_event_trigger e ON e.evtfoid = p.oid \
     UNION ALL SELECT 'library', p.proname, n.nspname::pg_catalog.text FROM pg_catalog.pg_proc p \
       JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
       JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
@@ -188,7 +192,14 @@ impl CodeMap {
         spread(&mut loud, &named);
         loud.retain(|_, traits| !traits.is_none());
         everywhere = everywhere.and(loud.remove(EVERYWHERE).unwrap_or_default());
-        Self { loud, everywhere, ..map }
+        let own = loud.iter().filter(|(name, _)| !is_built_in(name));
+        let any = own.fold(everywhere, |all, (_, traits)| all.and(*traits));
+        Self { loud, everywhere, any, ..map }
+    }
+
+    /// What any function of the database may do.
+    pub(crate) fn any(&self) -> Traits {
+        self.any
     }
 
     /// Whether something may call currval or lastval that no text names.
@@ -207,24 +218,41 @@ impl CodeMap {
         !self.libraries.is_empty() && facts.statements.iter().any(|s| s.calls.functions.iter().any(is))
     }
 
-    /// What a text may do by the code that it runs.
-    pub(crate) fn of_text(&self, facts: &Facts, sql: &[u8]) -> Traits {
+    /// What a text may do by the code that it runs. `temporary`: what it creates may be temporary by its search_path.
+    pub(crate) fn of_text(&self, facts: &Facts, sql: &[u8], temporary: bool) -> Traits {
         let Ok(text) = str::from_utf8(sql) else { return Traits::ALL };
         let text = text.to_lowercase();
         let mut traits = self.everywhere;
         for statement in &facts.statements {
             traits = traits.and(match statement.kind {
                 Kind::Procedure => traits_of_words(&text),
-                // What search_path begins with decides whether it is temporary.
-                Kind::Utility => Traits::DYNAMIC,
+                Kind::Utility if temporary => Traits::ALL,
+                Kind::Utility => self.loud.get(COMMANDS).copied().unwrap_or_default(),
                 Kind::Unknown => Traits::ALL,
                 _ => Traits::NONE,
             });
         }
+        traits = traits.and(self.of_words(&text));
         if text.contains("u&\"") || facts.statements.is_empty() {
             return Traits::ALL; // names that can't be read
         }
-        words(&text).fold(traits, |all, word| all.and(self.loud.get(word).copied().unwrap_or_default()))
+        traits
+    }
+
+    /// What a text may do by what it names.
+    fn of_words(&self, text: &str) -> Traits {
+        let of = |word: &str| self.loud.get(word).copied().unwrap_or_default();
+        words(text).fold(Traits::NONE, |all, word| all.and(of(word)))
+    }
+
+    /// Whether a command that makes or changes a table, a view or an index may make it something that runs code.
+    pub(crate) fn changes_by(&self, facts: &Facts, sql: &[u8]) -> bool {
+        if facts.statements.iter().all(|statement| statement.kind != Kind::Utility) {
+            return false;
+        }
+        let text = String::from_utf8_lossy(sql).to_lowercase();
+        let asks = ["currval", "lastval"];
+        !self.of_words(&text).is_none() || words(&text).any(|word| asks.contains(&word))
     }
 }
 
@@ -433,7 +461,7 @@ mod tests {
         let of = |sql: &str| {
             let facts =
                 sql::Analyzer::new(16).analyze(sql.as_bytes(), sql::LexSettings::default()).facts.clone();
-            map.of_text(&facts, sql.as_bytes())
+            map.of_text(&facts, sql.as_bytes(), false)
         };
         for sql in
             ["select outer()", "insert into public.\"audited\" values (1)", "select * from a_view, f()"]
@@ -444,7 +472,9 @@ mod tests {
         assert_eq!(of("select quiet()"), Traits::NONE);
         assert_eq!(of("insert into plain values (1)"), Traits::NONE);
         assert_eq!(of("select py()"), Traits::DYNAMIC);
+        assert_eq!(of("create table x (n int)"), Traits::NONE);
         assert!(of("do $$begin set a.b = 1; end$$").has(Traits::LEAVES));
         assert_eq!(of("do $$begin perform quiet(); end$$"), Traits::NONE);
+        assert_eq!(map.any(), Traits::LEAVES.and(Traits::DYNAMIC));
     }
 }
