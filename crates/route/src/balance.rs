@@ -89,11 +89,18 @@ fn least(
     let (before, from_first) = readers.split_at(first);
     let mut best: Option<(NodeIndex, u64, u64)> = None;
     for reader in from_first.iter().chain(before) {
-        let (cost, pull) = (cost(reader.node), reader.pull());
+        let (cost, pull) = (cost(reader.node), reader.pull);
         let better = best.is_none_or(|(_, best_cost, best_pull)| {
-            cost.saturating_mul(best_pull) < best_cost.saturating_mul(pull)
+            if pull == best_pull {
+                cost < best_cost
+            } else {
+                cost.saturating_mul(best_pull) < best_cost.saturating_mul(pull)
+            }
         });
         if better && usable(reader) {
+            if cost == 0 {
+                return Some(reader.node); // none is better
+            }
             best = Some((reader.node, cost, pull));
         }
     }

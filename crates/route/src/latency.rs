@@ -62,7 +62,7 @@ fn halved(value: u64, time: u64) -> u64 {
 
 fn nanos(time: Duration) -> u64 {
     // A day is more than any answer counts for.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min(86_400_000_000_000)
+    time.as_secs().min(86_400) * 1_000_000_000 + u64::from(time.subsec_nanos())
 }
 
 #[cfg(test)]

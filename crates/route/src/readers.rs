@@ -24,6 +24,8 @@ pub(crate) struct Reader {
     pub(crate) weight: u32,
     /// How much of its share it takes, in thousandths.
     pub(crate) ease: u16,
+    /// Its weight, less while it starts slowly: what its load is measured by.
+    pub(crate) pull: u64,
     lag: Lag,
     proximity: Proximity,
 }
@@ -32,13 +34,8 @@ impl Reader {
     fn new((node, view): (NodeIndex, &NodeView)) -> Self {
         // What isn't known doesn't count against it: some services don't tell their position.
         let lag = view.lag.unwrap_or_default();
-        Self { node, weight: view.weight, ease: view.ease, lag, proximity: view.proximity }
-    }
-
-    /// Its weight, less while it starts slowly: the load that it should have.
-    #[inline]
-    pub(crate) fn pull(&self) -> u64 {
-        u64::from(self.weight) * u64::from(self.ease)
+        let pull = u64::from(view.weight) * u64::from(view.ease);
+        Self { node, weight: view.weight, ease: view.ease, pull, lag, proximity: view.proximity }
     }
 
     /// Whether it is no further behind than this.
