@@ -20,11 +20,35 @@ async fn reads_go_where_they_are_served_best() {
     let mut world = World::start().await.expect("a cluster and pgweir");
     let mut cases = Cases::new();
     cases.add("weighted", by_weight(&world).await);
+    cases.add("a full pool nearby", full_pool(&world).await);
     cases.add("a slow replica", slow_replica(&world).await);
     cases.add("a replica behind", replica_behind(&world).await);
     cases.add("a replica returns", replica_returns(&mut world).await);
     cases.add("errors in traffic", errors_in_traffic(&world).await);
     cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_answers_much_more_slowly_than_the_other_is_out_for_a_while() {
+    let world = World::start().await.expect("a cluster and pgweir");
+    let mut cases = Cases::new();
+    cases.add("much slower", much_slower(&world).await);
+    cases.finish();
+}
+
+/// Who asks in turn is spared a replica that takes 100 ms where the other takes one; nobody sees an error.
+async fn much_slower(world: &World) -> Outcome {
+    world.proxies[0].delay(Direction::ToServer, Duration::from_millis(100));
+    let state = async || -> Result<BTreeMap<String, String>, String> {
+        serve(world, "in_turn").await.map_err(|error| error.to_string())?;
+        world.node("us-2").await.map_err(|error| error.to_string())
+    };
+    let out =
+        |row: &Result<BTreeMap<String, String>, String>| row.as_ref().is_ok_and(|row| row["state"] == "out");
+    let row = eventually("it is out of the reads", state, out).await??;
+    ensure(row["why"].contains("its like in"), || format!("{row:?}"))?;
+    let shares = world.shares("in_turn", 10).await?;
+    ensure(shares.keys().eq(["us-3"]), || format!("{shares:?}"))
 }
 
 /// The configured shares, counted by the client and by the console alike.
@@ -40,6 +64,38 @@ async fn by_weight(world: &World) -> Outcome {
         .filter(|(_, n)| *n > 0)
         .collect();
     ensure(counted == shares, || format!("the console counted {counted:?}"))
+}
+
+/// A replica of this zone that has no connection to give doesn't keep a read waiting that one of another zone serves.
+async fn full_pool(world: &World) -> Outcome {
+    let mut holder = world.client("zoned").await?;
+    let near = |shares: &BTreeMap<String, u32>| shares.keys().eq(["us-2"]);
+    let shares = world.shares("zoned", 8).await?;
+    ensure(near(&shares), || format!("the nearest alone: {shares:?}"))?;
+    for sql in ["BEGIN READ ONLY", "SELECT 1"] {
+        holder.rows(sql).await?;
+    }
+    let shares = world.shares("zoned", 8).await?;
+    ensure(shares.keys().eq(["us-3"]), || format!("while it is full: {shares:?}"))?;
+    let states =
+        ["us-2", "us-3"].map(async |node| world.node_of("zoned", node).await.map(|row| row["state"].clone()));
+    for state in states {
+        ensure(state.await? == "up", || "a full pool is no sickness".into())?;
+    }
+    // When both are, a read waits for the nearer one.
+    let mut other = world.client("zoned").await?;
+    for sql in ["BEGIN READ ONLY", "SELECT 1"] {
+        other.rows(sql).await?;
+    }
+    let mut third = world.client("zoned").await?;
+    let waits = tokio::spawn(async move { third.value("SELECT inet_server_port()").await });
+    world.until_waiting(1).await?;
+    holder.rows("COMMIT").await?;
+    let port = waits.await??;
+    ensure(port == world.cluster.replica(0).port().to_string(), || format!("it was answered at {port}"))?;
+    other.rows("COMMIT").await?;
+    let shares = world.shares("zoned", 8).await?;
+    ensure(near(&shares), || format!("when it isn't full any more: {shares:?}"))
 }
 
 /// Clients at once, and how long they go on in one round.
@@ -152,8 +208,11 @@ async fn errors_in_traffic(world: &World) -> Outcome {
 async fn replica_returns(world: &mut World) -> Outcome {
     world.cluster.stop(2, Mode::Fast)?;
     world.reads_come_from("least", &["us-2"]).await?;
-    let row = world.node("us-3").await?;
-    ensure(row["state"] == "down" && row["share"] == "0" && row.contains_key("why"), || format!("{row:?}"))?;
+    let row = async || world.node("us-3").await.map_err(|error| error.to_string());
+    let down = |row: &Result<BTreeMap<String, String>, String>| {
+        row.as_ref().is_ok_and(|row| row["state"] == "down" && row["share"] == "0" && row.contains_key("why"))
+    };
+    eventually("it is down", row, down).await?.map(drop)?;
     world.cluster.start(2)?;
     let share = async || world.node("us-3").await.map(|row| row["share"].clone()).unwrap_or_default();
     let begun = |share: &String| share.parse().is_ok_and(|share: u32| share > 0);

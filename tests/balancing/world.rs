@@ -51,11 +51,18 @@ impl World {
             setup = setup
                 .set(&format!("databases.{name}"), &format!("{{cluster: us, dbname: app, route: {route}}}"));
         }
-        // The same servers once more, with weights.
+        // The same servers once more, with weights, and once more in zones.
         for node in cluster.nodes() {
             setup = setup.node("weighted", node.name(), node.port());
+            setup = setup.node("zoned", node.name(), node.port());
         }
         setup = setup
+            .set("instance.zone", "a")
+            .set("clusters.zoned.control", &control)
+            .set("clusters.zoned.nodes.us-1.zone", "b")
+            .set("clusters.zoned.nodes.us-2.zone", "a")
+            .set("clusters.zoned.nodes.us-3.zone", "b")
+            .set("databases.zoned", "{cluster: zoned, dbname: app, pool: {size: 1}}")
             .set("clusters.weighted.control", &control)
             .set("clusters.weighted.nodes.us-3.weight", "3")
             .set("databases.mixed", "{cluster: weighted, dbname: app, route: {balance: weighted}}");
@@ -120,7 +127,23 @@ impl World {
 
     /// The row of a node.
     pub(crate) async fn node(&self, name: &str) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
-        Ok(self.nodes("us").await?.remove(name).ok_or("no such node")?)
+        self.node_of("us", name).await
+    }
+
+    /// The row of a node of that cluster.
+    pub(crate) async fn node_of(
+        &self,
+        cluster: &str,
+        name: &str,
+    ) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
+        Ok(self.nodes(cluster).await?.remove(name).ok_or("no such node")?)
+    }
+
+    /// Waits until so many clients wait for a connection.
+    pub(crate) async fn until_waiting(&self, count: usize) -> Outcome {
+        let mut console = self.pgweir.console().await?;
+        world::until_waiting(&mut console, count).await;
+        Ok(())
     }
 
     /// The column `reads` of SHOW NODES.

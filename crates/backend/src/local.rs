@@ -221,6 +221,13 @@ impl LocalPool {
         self.leased.get().saturating_add(waiting)
     }
 
+    /// Whether a connection can be had without waiting for somebody to give one back. Only an estimate: others take
+    /// connections meanwhile.
+    pub fn has_room(&self) -> bool {
+        let here = self.waiters.borrow().is_empty() && self.idle() > 0;
+        here || self.shared.has_room()
+    }
+
     /// What a choice of node balances: the load, or with peak_ewma the latency to be expected.
     #[inline]
     pub fn cost(&self, balance: Balance, now: Instant) -> u64 {

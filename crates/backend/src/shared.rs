@@ -272,6 +272,13 @@ impl SharedPool {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether another core has an idle connection, or a new one may be opened.
+    pub(crate) fn has_room(&self) -> bool {
+        let idle = || self.homes.iter().any(|core| self.lines[*core].idle.load(Ordering::Relaxed) > 0);
+        let may_open = self.open() < self.size && self.node.budget.open() < self.node.budget.limit;
+        (may_open && !self.failed_lately()) || idle()
+    }
+
     /// Replaced by a reload: who waits is served still, nothing else is kept.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)

@@ -34,6 +34,7 @@ mod sequences;
 mod session;
 mod set_config;
 mod shown;
+mod spill;
 mod sql_prepare;
 mod wait;
 mod watch;

@@ -79,6 +79,7 @@ impl Session {
         target: Target,
         began: Instant,
     ) -> Result<Leased, End> {
+        let pool = &self.with_room(target, pool, began);
         self.cell.set_doing(Doing::Waiting, began);
         let queued = self.queue(work, pool).await?;
         let now = Instant::now();
