@@ -5,6 +5,8 @@
 
 #[path = "faults/crash.rs"]
 mod crash;
+#[path = "faults/hang.rs"]
+mod hang;
 #[path = "faults/idle.rs"]
 mod idle;
 #[path = "faults/lost_reply.rs"]
@@ -13,6 +15,8 @@ mod lost_reply;
 mod readers;
 #[path = "faults/replicas.rs"]
 mod replicas;
+#[path = "faults/split.rs"]
+mod split;
 #[path = "faults/switchover.rs"]
 mod switchover;
 #[path = "faults/world.rs"]
@@ -70,5 +74,24 @@ async fn replicas_that_end_or_cancel() {
     cases.run("a recovery conflict in a transaction", replicas::conflict_in_a_transaction(&world)).await;
     cases.run("a replica is killed under load", replicas::killed(&world)).await;
     cases.run("all replicas are killed under load", replicas::all_killed(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hangs() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Synchronous).await;
+    cases.run("found and back", hang::found_and_back(&world)).await;
+    cases.run("found, replaced, awake", hang::found_and_replaced(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_primaries() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Asynchronous).await;
+    cases.run("both stay up", split::both_stay_up(&world)).await;
     cases.finish();
 }

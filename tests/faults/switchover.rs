@@ -46,7 +46,7 @@ async fn replace(world: &World, writers: &Writers, to: usize) -> usize {
     old
 }
 
-/// At most one error for each server connection, each of a statement that was sent before the old primary was gone; and
+/// At most one error for each server connection, each of a transaction that began before the old primary was gone; and
 /// each of them definite, or of a statement that commits.
 pub(crate) fn only_what_was_under_way(log: &Log, gone: Instant) {
     let told = log.told();
@@ -54,7 +54,7 @@ pub(crate) fn only_what_was_under_way(log: &Log, gone: Instant) {
         let wrong: Vec<_> = told.iter().filter(|told| is_wrong(told)).collect();
         assert!(wrong.is_empty(), "{what}: {wrong:#?} of {told:#?}");
     };
-    wrong("sent when the primary was gone", &|told| told.first && told.sent > gone);
+    wrong("begun when the primary was gone", &|told| told.began > gone);
     wrong("a client was lost", &|told| told.lost);
     wrong("indefinite without need", &|told| matches!(told.outcome, Outcome::Unknown(_)) && !told.commits);
     assert!(told.len() <= POOL, "{} errors, of {POOL} that can have been under way: {told:#?}", told.len());

@@ -58,6 +58,23 @@ impl World {
         self.cluster.node(node).unwrap().port()
     }
 
+    /// Waits until the console says this of a node.
+    pub(crate) async fn until_state(&self, node: usize, state: &str) {
+        let mut console = self.pgweir.console().await.unwrap();
+        let name = self.cluster.node(node).unwrap().name();
+        let seen = async || {
+            let frames = console.query("SHOW NODES").await.unwrap();
+            let names = pgweir_tests::world::names(&frames);
+            let at = |column: &str| names.iter().position(|name| name == column).unwrap();
+            let rows = testkit::rows(&frames);
+            rows.iter()
+                .find(|row| row[at("node")].as_deref() == Some(name))
+                .and_then(|row| row[at("state")].clone())
+        };
+        let is = |seen: &Option<String>| seen.as_deref() == Some(state);
+        pgweir_tests::eventually(&format!("{name} is {state}"), seen, is).await.unwrap();
+    }
+
     /// Shuts the primary down in order, or kills it: its number, and when it was gone.
     pub(crate) fn end_primary(&self, how: Ending) -> (usize, Instant) {
         let old = self.cluster.primary().index();
@@ -84,7 +101,8 @@ impl World {
         block_in_place(|| self.cluster.follow(node, self.cluster.primary().index()).unwrap());
     }
 
-    /// The replica that has the most of what the primary wrote.
+    /// The replica that has the most of what the primary wrote. The other one could not follow one that has less, and
+    /// what was confirmed is only sure to be here.
     pub(crate) fn most_advanced(&self) -> usize {
         let primary = self.cluster.primary().index();
         let others = self.cluster.nodes().iter().map(testkit::Node::index).filter(|node| *node != primary);

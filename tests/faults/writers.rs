@@ -29,7 +29,8 @@ pub(crate) struct Told {
     pub(crate) first: bool,
     /// It was COMMIT, or a statement that commits by itself.
     pub(crate) commits: bool,
-    pub(crate) sent: Instant,
+    /// When its transaction began.
+    pub(crate) began: Instant,
     pub(crate) outcome: Outcome,
     pub(crate) token: Token,
     /// The tags of the answer.
@@ -114,12 +115,19 @@ impl Writers {
     }
 
     /// Lets each end what it has begun, and gives back what they were told.
-    pub(crate) async fn finish(self) -> Arc<Log> {
+    pub(crate) async fn finish(mut self) -> Arc<Log> {
         self.stop.store(true, Ordering::SeqCst);
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             task.await.unwrap();
         }
-        self.log
+        Arc::clone(&self.log)
+    }
+}
+
+/// A case that fails leaves none to the next.
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -170,22 +178,21 @@ impl Writer {
 
     /// A statement that is a transaction by itself.
     async fn alone(&mut self, script: Script, token: Token) -> Outcome {
-        let sent = Instant::now();
+        let began = Instant::now();
         let answer = self.client.run(&script).await;
         self.note_place(token, &answer);
-        self.judge(token, &answer, sent, true, true).await
+        self.judge(token, &answer, began, true, true).await
     }
 
     async fn transaction(&mut self, token: Token, script: impl Fn(&str) -> Script) -> Outcome {
         let statements = ["begin".to_owned(), insert(token, 0, 1), insert(token, 1, 2), "commit".to_owned()];
-        let mut outcome = Outcome::Ok;
+        let (mut outcome, began) = (Outcome::Ok, Instant::now());
         for (i, sql) in statements.iter().enumerate() {
-            let sent = Instant::now();
             let answer = self.client.run(&script(sql)).await;
             if i == 1 {
                 self.note_place(token, &answer);
             }
-            outcome = self.judge(token, &answer, sent, i < 2, i == 3).await;
+            outcome = self.judge(token, &answer, began, i < 2, i == 3).await;
             if outcome != Outcome::Ok {
                 break;
             }
@@ -198,7 +205,7 @@ impl Writer {
         &mut self,
         token: Token,
         answer: &Result<Vec<Frame>, Error>,
-        sent: Instant,
+        began: Instant,
         first: bool,
         commits: bool,
     ) -> Outcome {
@@ -217,7 +224,7 @@ impl Writer {
         }
         let tags = answer.as_deref().map(testkit::tags).unwrap_or_default();
         let told =
-            Told { client: self.number, first, commits, sent, outcome: outcome.clone(), token, tags, lost };
+            Told { client: self.number, first, commits, began, outcome: outcome.clone(), token, tags, lost };
         self.log.told.lock().unwrap().push(told);
         if lost {
             self.reconnect().await;
