@@ -272,11 +272,11 @@ impl SharedPool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether another core has an idle connection, or a new one may be opened.
+    /// Whether another core has an idle connection, or this pool may have one more: if not by what is free of the node's
+    /// budget, by what other pools don't use.
     pub(crate) fn has_room(&self) -> bool {
         let idle = || self.homes.iter().any(|core| self.lines[*core].idle.load(Ordering::Relaxed) > 0);
-        let may_open = self.open() < self.size && self.node.budget.open() < self.node.budget.limit;
-        (may_open && !self.failed_lately()) || idle()
+        (self.open() < self.size && !self.failed_lately()) || idle()
     }
 
     /// Replaced by a reload: who waits is served still, nothing else is kept.
