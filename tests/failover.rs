@@ -4,6 +4,8 @@
 
 #[path = "failover/hang.rs"]
 mod hang;
+#[path = "failover/patroni.rs"]
+mod patroni;
 #[path = "failover/replaced.rs"]
 mod replaced;
 #[path = "failover/replica.rs"]
@@ -22,6 +24,7 @@ async fn a_primary_is_replaced() {
     cases.run("in order, and sessions go on", replaced::in_order(&world)).await;
     cases.run("while the old one stays up", replaced::forked(&world)).await;
     cases.run("and the old one is back before anybody has noticed", replaced::back_too_early(&world)).await;
+    cases.run("as Patroni says", patroni::names_the_leader(&world)).await;
     cases.finish();
 }
 

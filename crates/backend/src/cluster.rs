@@ -159,6 +159,16 @@ impl Cluster {
         self.update(index, |view| view.doubted = false);
     }
 
+    /// Who is the primary by another source than the nodes; they are asked at once if that is news.
+    pub(crate) fn set_leader(&self, leader: Option<NodeIndex>) {
+        if self.view().leader() == leader {
+            return;
+        }
+        self.view.rcu(|old| old.with_leader(leader));
+        self.changes.send_modify(|n| *n += 1);
+        self.nodes.iter().for_each(|node| node.suspicion.notify_one());
+    }
+
     /// A reload has put another cluster in its place: nobody looks after its view any more.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)

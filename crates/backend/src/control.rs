@@ -16,6 +16,7 @@ mod herald;
 mod lag;
 mod node;
 mod outliers;
+mod patroni;
 mod probe;
 mod slow_start;
 
@@ -63,6 +64,9 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
         warn_without_password(cluster, &login);
         let mut connections = Vec::new();
         tasks.spawn(herald::run(Arc::clone(cluster)));
+        if !cluster.config.patroni.is_empty() {
+            tasks.spawn(patroni::run(Arc::clone(cluster), health.interval, health.timeout));
+        }
         for node in &cluster.nodes {
             let connector = Connector {
                 target: node.target.clone(),

@@ -27,7 +27,6 @@ fn cluster(entry: &NamedEntry<raw::Cluster>, fleet: u32, context: &Context<'_>) 
     if entry.name.is_empty() {
         context.sink.error(entry.place, "an empty name; expected a cluster's name");
     }
-    context.refuse_later_unless_null(&raw.discover);
     let nodes: Vec<Node> = raw
         .nodes
         .get()
@@ -48,6 +47,7 @@ fn cluster(entry: &NamedEntry<raw::Cluster>, fleet: u32, context: &Context<'_>) 
         tls: tls(&raw.tls, context),
         keepalive: keepalive(&raw.tcp_keepalive.clone_or_default()),
         server_connections: budget(&raw, fleet, context),
+        patroni: crate::patroni::patroni(&raw, context),
         nodes,
     }
 }

@@ -181,6 +181,7 @@ fn cluster_of(name: &str, target: &url::Target, place: Place, context: &Context<
         tls: ServerTls { mode, ca: target.sslrootcert.as_deref().map(|path| context.resolve(path)) },
         keepalive: keepalive(&raw::Keepalive::default()),
         server_connections: None,
+        patroni: Vec::new(),
         nodes,
     }
 }

@@ -190,8 +190,7 @@ pub(crate) fn failover_wait(raw: &raw::Failover) -> Duration {
 
 /// A lost primary must be known to be lost before those who wait for a new one give up.
 pub(crate) fn check_detection(raw: &raw::File, config: &Config, context: &Context<'_>) {
-    let health = &config.health;
-    let detection = health.interval.saturating_mul(health.failures).saturating_add(health.timeout);
+    let detection = config.health.slowest_detection();
     let place = raw.failover.get().and_then(|failover| failover.wait.place()).or(raw.health.place());
     if let Some(place) = place
         && detection >= config.failover_wait

@@ -276,7 +276,7 @@ shapes! {
         tcp_keepalive: Keepalive,
         /// Server connections to each node over all pools; auto (default): 2 for each of its cores.
         server_connections: AutoCount,
-        /// Not supported by this version.
+        /// Other sources of roles than probes: {patroni: [http://host:8008, …]}.
         discover: Option<Named<Many<Text>>>,
         /// Its servers by name.
         nodes: Named<Node>,

@@ -337,7 +337,6 @@ clusters:
     tls: {mode: verify-full, ca: ca.crt}
     tcp_keepalive: {idle: 30s, interval: 10s, count: 3, user_timeout: 30s}
     server_connections: auto
-    discover: {patroni: ["http://10.0.1.1:8008"]}
     nodes: {us-1: {host: h, port: 5432, role: auto, cores: 8, zone: z, weight: 1}}
 databases:
   app: {cluster: us, dbname: d, max_pools: 500, pool: {size: 3}, route: {role: primary}}
@@ -374,7 +373,6 @@ databases:
             "users.app.server.password_command",
             "route.consistency",
             "route.transactions",
-            "clusters.us.discover",
             "databases.saas.coordinator",
             "databases.saas.sharding.schemes.h.type",
             "databases.saas.sharding.schemes.r.type",
@@ -403,4 +401,37 @@ fn lag_is_bounded_in_time_or_in_bytes() {
         assert!(errors.contains("4:18: route.max_lag: found"), "{nonsense}: {errors}");
         assert!(errors.contains("or a size such as 16MB"), "{nonsense}: {errors}");
     }
+}
+
+#[test]
+fn a_patroni_is_an_address_and_the_only_source_of_roles() {
+    let with = |discover: &str| {
+        format!(
+            "clusters:\n  us:\n    discover: {discover}\n    nodes: {{us-1: {{host: h}}}}\ndatabases:\n  app: {{cluster: us}}\n"
+        )
+    };
+    for (discover, wrong) in [
+        ("{patroni: [\"https://10.0.0.1:8008\"]}", "expected http://host:port"),
+        ("{patroni: []}", "an empty list"),
+        ("{consul: [\"http://10.0.0.1:8500\"]}", "expected patroni"),
+    ] {
+        let found = errors(&with(discover));
+        assert!(matches!(&found[..], [one] if one.contains(wrong)), "{discover}: {found:?}");
+    }
+}
+
+#[test]
+fn a_detection_that_takes_longer_than_the_wait_is_warned_of() {
+    let warned = |rest: &str| {
+        let text = format!(
+            "clusters: {{us: {{nodes: {{a: {{host: a}}}}}}}}\ndatabases: {{app: {{cluster: us}}}}\n{rest}"
+        );
+        let config = parse_yaml(&text, "pgweir.yaml", &|_| None, Path::new("/nonexistent")).unwrap();
+        config.warnings.iter().any(|line| line.contains("is noticed after up to"))
+    };
+    // Ten seconds to the next probe, three of five seconds each, two pauses.
+    let health = "health: {interval: 10s, timeout: 5s, failures: 3}";
+    assert!(warned(&format!("{health}\nfailover: {{wait: 27s}}")));
+    assert!(!warned(&format!("{health}\nfailover: {{wait: 28s}}")));
+    assert!(warned("failover: {wait: 13s}"));
 }

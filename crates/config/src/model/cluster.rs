@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Secret, TlsMode};
+use crate::patroni::PatroniAddress;
 
 /// `health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,19 @@ pub struct Health {
     pub failures: u32,
     /// How long a replica that returns takes to come to its share of reads; zero: it has it at once.
     pub slow_start: Duration,
+}
+
+/// Between two probes of a node that fails there is no more than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Health {
+    /// After this long a node that answers no more is surely down: it hung right after a probe, and each of those that
+    /// fail takes all of its time.
+    pub fn slowest_detection(&self) -> Duration {
+        let pauses = self.interval.min(LONGEST_PAUSE).saturating_mul(self.failures.saturating_sub(1));
+        let probes = self.timeout.saturating_mul(self.failures);
+        self.interval.saturating_add(probes).saturating_add(pauses)
+    }
 }
 
 /// A primary and its replicas.
@@ -35,6 +49,8 @@ pub struct Cluster {
     pub keepalive: Keepalive,
     /// Server connections to each node over all pools, already divided by `fleet`; `None`: auto, 2 × the node's cores.
     pub server_connections: Option<usize>,
+    /// `discover.patroni`: who is asked, in turn, which node leads.
+    pub patroni: Vec<PatroniAddress>,
     /// At least one.
     pub nodes: Vec<Node>,
 }
