@@ -87,11 +87,12 @@ impl Book {
 }
 
 impl Session {
-    /// The connection on which this session called nextval, if somebody asks for such values here and it is idle.
+    /// The connection on which this session called nextval, if it is idle, and somebody asks for such values here or is
+    /// taken to.
     #[inline]
     pub(crate) fn try_own(&self, pool: &Rc<LocalPool>) -> Option<Lease> {
         let (id, backend) = self.book.wrote_at?;
-        if id != pool.shared.id || !pool.shared.sequences.is_known() {
+        if id != pool.shared.id || !pool.shared.sequences.is_kept_apart() {
             return None;
         }
         pool.try_lease_own(backend, self.book.pid)
