@@ -22,6 +22,7 @@ pub(crate) enum Replication {
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) pgweir: Pgweir,
+    pub(crate) setup: Setup,
 }
 
 /// How a primary ends.
@@ -45,8 +46,15 @@ impl World {
         let cluster = cluster.databases(["app"]).users([("app", "secret")]).start().unwrap();
         cluster.psql_as(0, "app", "app", "create table writes (token bigint, part int)").unwrap();
         cluster.wait_all_caught_up().unwrap();
-        let pgweir = Pgweir::start(&setup(&cluster)).await.unwrap();
-        World { cluster, pgweir }
+        let setup = setup(&cluster);
+        let pgweir = Pgweir::start(&setup).await.unwrap();
+        World { cluster, pgweir, setup }
+    }
+
+    /// Loads another configuration, of the same port.
+    pub(crate) async fn reload_with(&self, setup: &Setup) {
+        self.pgweir.rewrite(&setup.to_yaml()).unwrap();
+        self.pgweir.console().await.unwrap().rows("RELOAD").await.unwrap();
     }
 
     pub(crate) async fn clients(&self, count: usize) -> Vec<Client> {

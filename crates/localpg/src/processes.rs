@@ -44,11 +44,18 @@ pub(crate) fn continue_all(postmaster: Pid) {
     signal(&[postmaster], Signal::CONT);
 }
 
-/// SIGKILL for the postmaster and all its children.
+/// SIGKILL for the postmaster and all its children. All have let go of their sockets when this returns: a dying
+/// process is still connected until it is scheduled for the last time.
 pub(crate) fn kill_all(postmaster: Pid) {
     stop_all(postmaster);
-    signal(&children(postmaster), Signal::KILL);
+    let children = children(postmaster);
+    signal(&children, Signal::KILL);
     signal(&[postmaster], Signal::KILL);
+    let deadline = Instant::now() + STOP_PATIENCE;
+    let lives = |pid: &Pid| state(*pid).is_some_and(|state| !matches!(state, 'Z' | 'X'));
+    while (children.iter().any(lives) || lives(&postmaster)) && Instant::now() < deadline {
+        thread::sleep(POLL);
+    }
 }
 
 fn signal(processes: &[Pid], signal: Signal) {
