@@ -44,6 +44,9 @@ pub struct Server {
     pub spent: bool,
     /// Whose values of sequences are on it.
     pub sequences: SequenceOwner,
+    /// Whether a BEGIN that says no level is READ COMMITTED on it when no session has set anything; `None`: nobody has
+    /// asked.
+    pub read_committed: Option<bool>,
     /// Settings that were applied to it, and are committed.
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.

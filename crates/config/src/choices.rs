@@ -1,6 +1,8 @@
 //! The words of the file that stand for one of several meanings.
 
-use crate::model::{AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
+use crate::model::{
+    AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode, Transactions,
+};
 use crate::scalar::Choices;
 
 /// What a read must have seen.
@@ -8,13 +10,6 @@ use crate::scalar::Choices;
 pub(crate) enum Consistency {
     /// Nothing in particular.
     Eventual,
-}
-
-/// Where a transaction's reads go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transactions {
-    /// Where its writes go.
-    Primary,
 }
 
 /// How a key's value says the shard.
@@ -83,7 +78,8 @@ choices! {
     Consistency: "eventual (reads from replicas may lag), or nothing",
         ["eventual" => Eventual],
         later ["database", "session", "strong"];
-    Transactions: "primary", ["primary" => Primary], later ["replica_until_write"];
+    Transactions: "primary or replica_until_write",
+        ["primary" => Primary, "replica_until_write" => ReplicaUntilWrite];
     SchemeType: "list", ["list" => List], later ["hash", "range", "lookup"];
     SaidRole: "auto (found), primary or replica", ["auto" => Auto, "primary" => Primary, "replica" => Replica];
     LogFormat: "text or json", ["text" => Text, "json" => Json];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::check::Context;
 use crate::model::{
     Balance, Config, Health, Limits, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary,
-    RoleSetting, RouteOverrides, RouteSettings, Share,
+    RoleSetting, RouteOverrides, RouteSettings, Share, Transactions,
 };
 use crate::raw;
 use crate::said::Said;
@@ -141,6 +141,7 @@ impl PoolSettings {
 pub(crate) fn default_route() -> RouteSettings {
     RouteSettings {
         role: RoleSetting::Auto,
+        transactions: Transactions::Primary,
         balance: Balance::LeastConnections,
         max_lag: Some(MaxLag::Time(Duration::from_secs(10))),
         reads_on_primary: ReadsOnPrimary::IfNoReplica,
@@ -152,10 +153,11 @@ pub(crate) fn route_defaults(raw: &raw::Route, context: &Context<'_>) -> RouteSe
 }
 
 pub(crate) fn route_overrides(raw: &raw::Route, context: &Context<'_>) -> RouteOverrides {
-    // `consistency` and `transactions` have one meaning each in this version: others were refused when they were read.
+    // `consistency` has one meaning in this version: others were refused when they were read.
     context.warn_no_effect(&raw.replica_wait);
     RouteOverrides {
         role: raw.role.get().map(|role| role.0),
+        transactions: raw.transactions.get().map(|transactions| transactions.0),
         balance: raw.balance.get().map(|balance| balance.0),
         max_lag: raw.max_lag.get().map(|limit| limit.map(|limit| limit.0)),
         reads_on_primary: raw.reads_on_primary.get().map(|reads| reads.0),
@@ -168,6 +170,7 @@ impl RouteSettings {
     pub fn with(self, overrides: &RouteOverrides) -> RouteSettings {
         RouteSettings {
             role: overrides.role.unwrap_or(self.role),
+            transactions: overrides.transactions.unwrap_or(self.transactions),
             balance: overrides.balance.unwrap_or(self.balance),
             max_lag: overrides.max_lag.unwrap_or(self.max_lag),
             reads_on_primary: overrides.reads_on_primary.unwrap_or(self.reads_on_primary),

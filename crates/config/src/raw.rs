@@ -4,8 +4,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::choices::{Consistency, LogFormat, LogLevel, SaidRole, SchemeType, Transactions};
-use crate::model::{AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode};
+use crate::choices::{Consistency, LogFormat, LogLevel, SaidRole, SchemeType};
+use crate::model::{
+    AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode, Transactions,
+};
 use crate::said::{Many, Named, Said, Short};
 use crate::scalar::{
     Address, AutoCount, Choice, Count, Flag, KeyValue, LagLimit, Number, Password, Port, ShareOf, Size, Span,
@@ -235,7 +237,8 @@ shapes! {
         role: Choice<RoleSetting>,
         /// What a read must have seen; this version knows eventual alone.
         consistency: Choice<Consistency>,
-        /// Where a transaction's reads go; this version knows primary alone.
+        /// Where the reads of a transaction that may write go: primary (default); replica_until_write: to a replica, up to
+        /// its first statement that isn't a plain read (READ COMMITTED only).
         transactions: Choice<Transactions>,
         /// How a node is chosen; default least_connections.
         balance: Choice<Balance>,

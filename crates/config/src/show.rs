@@ -67,6 +67,12 @@ const ROWS: &[Row] = &[
     ("limits.client_idle_timeout", true, null, |c| write_optional(c.limits.client_idle_timeout)),
     ("limits.max_message", true, || "1GiB".into(), |c| write_bytes(c.limits.max_message)),
     ("route.role", true, || word(default_route().role).into(), |c| word(c.route.role).to_owned()),
+    (
+        "route.transactions",
+        true,
+        || word(default_route().transactions).into(),
+        |c| word(c.route.transactions).to_owned(),
+    ),
     ("route.balance", true, || word(default_route().balance).into(), |c| word(c.route.balance).to_owned()),
     ("route.max_lag", true, || write_lag(default_route().max_lag), |c| write_lag(c.route.max_lag)),
     (

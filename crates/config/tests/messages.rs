@@ -226,10 +226,6 @@ fn what_this_version_cannot_obey_is_an_error_with_its_place() {
         ("route: {consistency: database}", "3:22: route.consistency: `database` is not supported"),
         ("route: {consistency: strong}", "3:22: route.consistency: `strong` is not supported"),
         (
-            "route: {transactions: replica_until_write}",
-            "3:23: route.transactions: `replica_until_write` is not supported",
-        ),
-        (
             "listen: {extra: [{tcp: '*:1', proxy_protocol_from: [10.0.0.0/8]}]}",
             "3:52: listen.extra[0].proxy_protocol_from: is not supported",
         ),
@@ -372,7 +368,6 @@ databases:
             "auth.query",
             "users.app.server.password_command",
             "route.consistency",
-            "route.transactions",
             "databases.saas.coordinator",
             "databases.saas.sharding.schemes.h.type",
             "databases.saas.sharding.schemes.r.type",

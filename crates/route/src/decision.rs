@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use config::RoleSetting;
+use config::{RoleSetting, Transactions};
 use sql::LexSettings;
 use sql::facts::{Begin, Facts, Hint, HintRole, Literal};
 
@@ -46,8 +46,25 @@ pub struct SessionRouting {
     /// The open transaction is bound here.
     pub transaction: Option<Target>,
     /// A BEGIN that was answered without a server, or that came before this statement in the same pipeline, and is
-    /// not yet bound to a target.
+    /// not yet bound to a target; with the session's defaults.
     pub begin: Option<Begin>,
+    /// Where the reads of a transaction go that may write.
+    pub transactions: Transactions,
+    /// What a BEGIN means that doesn't say it, and a statement outside of a transaction block. Never READ WRITE: that
+    /// is said, or goes without saying.
+    pub defaults: Begin,
+    /// The open transaction has only read so far, on a replica, and goes on on the primary from its first statement
+    /// that doesn't; `begin` is how it was begun then.
+    pub until_write: Option<UntilWrite>,
+}
+
+/// What a transaction has done on a replica that may go on on the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UntilWrite {
+    /// It has run no query: it has no snapshot yet.
+    Fresh,
+    /// It has read.
+    HasRead,
 }
 
 /// Who said the effective role.
@@ -77,6 +94,9 @@ impl Default for SessionRouting {
             shard: None,
             transaction: None,
             begin: None,
+            transactions: Transactions::Primary,
+            defaults: Begin::default(),
+            until_write: None,
         }
     }
 }

@@ -31,11 +31,11 @@ pub use combine::combine;
 pub use decide::{decide, describe};
 pub use decision::{
     Decision, ParameterValue, Parameters, Refusal, Request, RoleSource, SessionRouting, ShardIndex, Target,
-    TargetRole,
+    TargetRole, UntilWrite,
 };
 pub use explain::{explain, reason_in_words};
 pub use identity::Identity;
 pub use latency::Latency;
 pub use map::DatabaseMap;
-pub use reason::{Reason, RoleReason, ShardReason};
+pub use reason::{Opened, Reason, RoleReason, ShardReason};
 pub use standing::Standing;

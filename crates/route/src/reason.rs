@@ -37,6 +37,12 @@ pub enum RoleReason {
     InTransaction(TargetRole),
     /// A transaction begins that may write.
     Transaction,
+    /// It reads, in a transaction that may write yet and goes on on the primary then.
+    UntilWrite,
+    /// So much was set, or saved, in such a transaction that it is time to go to the primary.
+    SaidTooMuch,
+    /// It opens something that stays where the transaction is: a cursor, a named portal.
+    Opens(Opened),
     /// A transaction begins that is READ ONLY.
     ReadOnlyTransaction,
     /// READ ONLY, but SERIALIZABLE, which a standby can't give.
@@ -51,6 +57,15 @@ pub enum RoleReason {
     PipelineWrites(Culprit),
     /// Messages that read, but go on before their Sync: what is still to come may write.
     PipelineGoesOn,
+}
+
+/// What can't go on elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// DECLARE.
+    Cursor,
+    /// Bind with a portal's name.
+    Portal,
 }
 
 /// One statement of a text, kept with its facts so that nothing is copied until it is shown.
@@ -148,6 +163,9 @@ impl RoleReason {
             RoleReason::Session(_) => "session",
             RoleReason::InTransaction(_) => "in_transaction",
             RoleReason::Transaction => "transaction",
+            RoleReason::UntilWrite => "until_write",
+            RoleReason::SaidTooMuch => "said_too_much",
+            RoleReason::Opens(_) => "opens",
             RoleReason::ReadOnlyTransaction => "read_only_transaction",
             RoleReason::SerializableTransaction => "serializable_transaction",
             RoleReason::Hint(_) => "hint",
@@ -188,6 +206,12 @@ impl fmt::Display for RoleReason {
             RoleReason::Catalog(objected) => objected.fmt(f),
             RoleReason::InTransaction(role) => write!(f, "in a transaction on the {role}"),
             RoleReason::Transaction => f.write_str("begins a transaction that may write"),
+            RoleReason::UntilWrite => f.write_str("reads in a transaction that has not written"),
+            RoleReason::SaidTooMuch => {
+                f.write_str("its transaction has set or saved too much to go on elsewhere later")
+            }
+            RoleReason::Opens(Opened::Cursor) => f.write_str("opens a cursor, which can't move"),
+            RoleReason::Opens(Opened::Portal) => f.write_str("opens a named portal, which can't move"),
             RoleReason::ReadOnlyTransaction => f.write_str("begins a READ ONLY transaction"),
             RoleReason::SerializableTransaction => {
                 f.write_str("begins a SERIALIZABLE transaction, which a replica can't give")

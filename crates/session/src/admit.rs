@@ -143,6 +143,9 @@ impl Book {
         }
         doubt_deallocated(server, &facts);
         self.note_sent(work, server, &facts, *at.in_transaction);
+        if self.until_write.is_some() {
+            self.note_query_said(work, &facts);
+        }
         follow_transaction(&facts, at.in_transaction);
         server.unnamed = None; // a simple Query drops the unnamed statement
         work.expects.push(Expect::Query);
@@ -293,6 +296,9 @@ impl Book {
             if lists && !unnamed {
                 // It has its own name there now.
                 self.note_sent(work, server, &text.facts, *at.in_transaction);
+                if self.until_write.is_some() {
+                    self.note_bind_said(work, &text.facts, &text.statement.sql, &text.statement.types);
+                }
                 work.expects.push(Expect::Bind);
                 pass(work, head);
                 return Ok(());
@@ -305,6 +311,12 @@ impl Book {
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, server, &text.facts, *at.in_transaction);
+        if self.until_write.is_some() {
+            self.note_bind_said(work, &text.facts, &text.statement.sql, &text.statement.types);
+        }
+        if self.seen.reads_at.is_some() && !*at.in_transaction {
+            self.begin_until_write(&text.facts, &text.statement.sql);
+        }
         follow_transaction(&text.facts, at.in_transaction);
         if unnamed {
             need_unnamed(work, server, text)?;
@@ -392,6 +404,10 @@ impl Book {
         let portal = Execute::parse(body)?.portal;
         let own =
             work.own_portals.iter().find(|(name, _)| **name == *portal).map(|(_, text)| Rc::clone(text));
+        let passes = own.as_ref().is_none_or(|text| text.named.is_some());
+        if passes && let Some(until) = &mut self.until_write {
+            until.execute(1);
+        }
         let Some(text) = own else {
             work.expects.push(Expect::Execute);
             work.up.approve(head.total);

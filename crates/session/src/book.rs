@@ -25,6 +25,7 @@ use crate::loss;
 use crate::prepared::Reading;
 use crate::sequences::WroteAt;
 use crate::shown::{Shown, Written};
+use crate::until_write::{Said, Seen, UntilWrite};
 use crate::watch::Watch;
 use crate::work::Work;
 
@@ -67,6 +68,12 @@ pub(crate) struct Book {
     pub(crate) reading: Reading,
     /// A BEGIN that was answered and not yet sent.
     pub(crate) begun: Option<Box<Begun>>,
+    /// Its transaction reads on a replica, and goes on on the primary once it writes.
+    pub(crate) until_write: Option<Box<UntilWrite>>,
+    /// What was seen of the request that was planned last, as far as such a transaction concerns it.
+    pub(crate) seen: Seen,
+    /// The settings and parameters that `routing.defaults` were read from.
+    pub(crate) defaults_of: (Rc<Settings>, Rc<Parameters>),
     /// What was sent in front of a request and has yet to hold.
     pub(crate) gate: Gate,
     /// Why it is tied to its server connection.
@@ -147,16 +154,24 @@ pub(crate) struct Begun {
     pub(crate) sql: Box<[u8]>,
     /// An error was raised since: all but ROLLBACK is refused.
     pub(crate) failed: bool,
+    /// It was under way on a replica, which is left: what is to be said again behind BEGIN. It goes to the primary.
+    pub(crate) said: Option<Vec<Said>>,
     /// The transaction was lost with its server while the client was idle; it has yet to be told.
     pub(crate) loss: Option<Box<ErrorReport>>,
 }
 
 impl Begun {
+    /// Something is to be said again behind it.
+    pub(crate) fn has_said(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| !said.is_empty())
+    }
+
     /// A transaction that was lost with its server.
     /// `report`: what the client has yet to be told of it.
     pub(crate) fn lost(report: Option<ErrorReport>) -> Self {
         let loss = report.map(Box::new);
-        Self { begin: Begin::default(), hint: Hint::default(), sql: Box::default(), failed: true, loss }
+        let (begin, hint, sql) = (Begin::default(), Hint::default(), Box::default());
+        Self { begin, hint, sql, failed: true, said: None, loss }
     }
 }
 

@@ -13,6 +13,7 @@
 use std::rc::Rc;
 
 use backend::{Lease, Server, Settings};
+use route::TargetRole;
 use sql::facts::Effect;
 use wire::backend::{ErrorFields, TransactionStatus};
 use wire::{ErrorReport, SqlState, encode, tag};
@@ -24,6 +25,7 @@ use crate::expect::Expect;
 use crate::loss::MayCommit;
 use crate::request::Request;
 use crate::session::{End, Session};
+use crate::until_write::{Said, UntilWrite};
 use crate::work::{Copy, Planned, Retry, Work};
 
 /// How far the gate of the request in hand is.
@@ -52,6 +54,8 @@ pub(crate) enum Step {
     Settled,
     /// The deferred BEGIN.
     Begin,
+    /// What was said behind it before, on a replica.
+    Said,
 }
 
 impl Gate {
@@ -196,11 +200,17 @@ impl Session {
         work.may_commit = MayCommit::No;
         if !begun.failed && !matches!(request, Request::Long) {
             push(work, &begun.sql, Step::Begin)?;
+            for said in begun.said.iter().flatten() {
+                push_said(work, said)?;
+            }
             if self.book.gate.is_open() {
                 self.book.gate = Gate::Begin { settings: false };
             }
             held.lease.unnamed = None;
             held.lease.unsynced = true;
+            if self.book.seen.reads_at.is_some() && held.target.role == TargetRole::Replica {
+                self.book.until_write = Some(UntilWrite::new(held.target, begun));
+            }
             return Ok(());
         }
         // Of a transaction that was lost there is no text.
@@ -209,6 +219,14 @@ impl Session {
         for sql in [sql].into_iter().chain(failing) {
             encode::query(work.up.inject(), sql).map_err(ErrorReport::from)?;
             work.expects.push(Expect::OwnQuery);
+            work.owe_ready(&mut held.lease);
+        }
+        if let Some(said) = begun.said.filter(|said| !said.is_empty() && !begun.failed) {
+            for said in &said {
+                push_said(work, said)?;
+            }
+            encode::sync(work.up.inject());
+            work.expects.push(Expect::OwnSync);
             work.owe_ready(&mut held.lease);
         }
         Ok(())
@@ -368,15 +386,20 @@ impl Book {
                 // What follows it in its segment happens inside.
                 server.status = TransactionStatus::InTransaction;
             }
-            (Step::Settings | Step::Settled, _) => {}
+            (Step::Settings | Step::Settled | Step::Said, _) => {}
         }
     }
 
     /// A command of the gate failed. True if it was one of ours, of which the client knows nothing.
     pub(crate) fn refuse_gate(&mut self, step: Step, server: &mut Server) -> bool {
-        if step == Step::Begin {
-            self.gate = Gate::BeginRefused;
-            return false;
+        match step {
+            Step::Begin => {
+                self.gate = Gate::BeginRefused;
+                return false;
+            }
+            // The transaction is open, and has failed.
+            Step::Said => return false,
+            Step::Settings | Step::Settled => {}
         }
         // Its transaction is rolled back before anybody has the connection.
         self.gate = Gate::Refused { begun: false };
@@ -394,7 +417,7 @@ impl Book {
         let query = skipped.iter().any(|expect| matches!(expect, Expect::Query | Expect::ProvokedQuery(_)));
         if query && work.expects.is_empty() {
             encode::sync(work.up.inject());
-            work.expects.push(Expect::OwnSync);
+            work.expects.push(if self.gate.is_pending() { Expect::OwnSync } else { Expect::Sync });
             work.owe_ready(server);
         }
     }
@@ -439,6 +462,22 @@ fn push(work: &mut Work, sql: &[u8], step: Step) -> Result<(), End> {
     encode::bind(out, b"", b"", &[]).map_err(ErrorReport::from)?;
     encode::execute(out, b"", 0).map_err(ErrorReport::from)?;
     work.expects.push(Expect::Gate(step));
+    Ok(())
+}
+
+/// What was said before, likewise.
+fn push_said(work: &mut Work, said: &Said) -> Result<(), End> {
+    let out = work.up.inject();
+    let types: Vec<u32> = said.types.as_chunks::<4>().0.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
+    encode::parse(out, b"", &said.sql, &types).map_err(ErrorReport::from)?;
+    // It was a client's Bind, so that its length fits.
+    let length = i32::try_from(said.values.len() + 6).unwrap_or(i32::MAX);
+    out.push(tag::BIND);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&said.values);
+    encode::execute(out, b"", 0).map_err(ErrorReport::from)?;
+    work.expects.push(Expect::Gate(Step::Said));
     Ok(())
 }
 

@@ -70,7 +70,8 @@ impl Book {
     #[cold]
     pub(crate) fn learn_late(&self, core: &Core, fields: &ErrorFields<'_>) {
         let split = self.last.as_ref().is_some_and(|last| {
-            last.target.role == TargetRole::Replica && matches!(last.reason.role, RoleReason::Reads)
+            last.target.role == TargetRole::Replica
+                && matches!(last.reason.role, RoleReason::Reads | RoleReason::UntilWrite)
         });
         if split
             && crate::reply::may_run_elsewhere(fields) == Some(true)

@@ -253,6 +253,7 @@ impl Book {
             }
             Effect::SetConfig { .. } // it was resolved when it was sent
             | Effect::RollbackAndChain
+            | Effect::SetTransaction(_)
             | Effect::Show(_)
             | Effect::Listen(_)
             | Effect::Channels
@@ -434,6 +435,7 @@ fn effect_pins(effect: &Effect) -> Option<PinReason> {
         | Effect::ReleaseSavepoint(_)
         | Effect::RollbackTo(_)
         | Effect::RollbackAndChain
+        | Effect::SetTransaction(_)
         | Effect::Reset(_)
         | Effect::ResetAll
         | Effect::DiscardAll

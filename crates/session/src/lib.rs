@@ -36,6 +36,7 @@ mod set_config;
 mod shown;
 mod spill;
 mod sql_prepare;
+mod until_write;
 mod wait;
 mod watch;
 mod welcome;

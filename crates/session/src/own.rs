@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use config::{PoolMode, RoleSetting};
+use config::{PoolMode, RoleSetting, Transactions};
 use route::{DatabaseMap, RoleSource, ShardIndex};
 use sql::facts::{Effect, Facts, Kind};
 use wire::encode::{self, Column};
@@ -77,6 +77,7 @@ pub(crate) fn columns(facts: &Facts) -> Vec<&'static str> {
             "pgweir.route" => vec!["database", "shard", "role", "node", "reason", "statement"],
             "pgweir.role" => vec!["pgweir.role"],
             "pgweir.shard" => vec!["pgweir.shard"],
+            "pgweir.transactions" => vec!["pgweir.transactions"],
             "pgweir.version" => vec!["pgweir.version"],
             _ => Vec::new(),
         },
@@ -117,6 +118,14 @@ impl Book {
             (Effect::Set { value, .. }, "shard") => {
                 self.routing.shard = Some(map.shard_named(value).ok_or_else(|| no_such_shard(map, value))?);
                 Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
+            }
+            (Effect::Set { value, .. }, "transactions") => {
+                self.routing.transactions = transactions_of(value)?;
+                Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
+            }
+            (Effect::Reset(_), "transactions") => {
+                self.routing.transactions = self.routing_at_startup.transactions;
+                Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
             }
             (Effect::Reset(_), "role") => {
                 self.routing.role = self.routing_at_startup.role;
@@ -160,6 +169,7 @@ impl Book {
             "shard" => {
                 vec![Some(self.routing.shard.map_or("", |s: ShardIndex| map.shard_name(s)).to_owned())]
             }
+            "transactions" => vec![Some(transactions_name(self.routing.transactions).to_owned())],
             "version" => vec![Some(env!("CARGO_PKG_VERSION").to_owned())],
             other => return Err(unknown(other)),
         };
@@ -182,6 +192,29 @@ pub(crate) fn role_of(value: &str) -> Result<RoleSetting, ErrorReport> {
             format!("invalid value for parameter \"pgweir.role\": \"{value}\""),
         )
         .with_hint("Available values: auto, primary, replica, observe.")),
+    }
+}
+
+/// The meaning of a value of `pgweir.transactions`.
+///
+/// # Errors
+/// 22023 with the values that there are.
+pub(crate) fn transactions_of(value: &str) -> Result<Transactions, ErrorReport> {
+    match value.to_ascii_lowercase().as_str() {
+        "primary" => Ok(Transactions::Primary),
+        "replica_until_write" => Ok(Transactions::ReplicaUntilWrite),
+        _ => Err(ErrorReport::error(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"pgweir.transactions\": \"{value}\""),
+        )
+        .with_hint("Available values: primary, replica_until_write.")),
+    }
+}
+
+fn transactions_name(transactions: Transactions) -> &'static str {
+    match transactions {
+        Transactions::Primary => "primary",
+        Transactions::ReplicaUntilWrite => "replica_until_write",
     }
 }
 
@@ -208,7 +241,7 @@ fn unknown(name: &str) -> ErrorReport {
         SqlState::UNDEFINED_OBJECT,
         format!("unrecognized configuration parameter \"pgweir.{name}\""),
     )
-    .with_hint("There are pgweir.role, pgweir.shard, pgweir.route and pgweir.version.")
+    .with_hint("There are pgweir.role, pgweir.shard, pgweir.transactions, pgweir.route and pgweir.version.")
 }
 
 /// Answers a whole request that concerns only statements of our own.
@@ -360,11 +393,15 @@ pub(crate) fn answer_transaction(session: &mut Session, work: &mut Work, request
             let Ok(query) = wire::frontend::Query::parse(body) else { return false };
             let (sql, hint) = (query.sql.into(), facts.hint.clone());
             let command = if says_start(query.sql) { "START TRANSACTION" } else { "BEGIN" };
-            book.begun = Some(Box::new(Begun { begin, hint, sql, failed: false, loss: None }));
+            let begin = begin.or(book.routing.defaults);
+            book.begun = Some(Box::new(Begun { begin, hint, sql, failed: false, said: None, loss: None }));
             command
         }
+        // What it has set elsewhere is to be set for good.
+        (Kind::Commit, Some(begun)) if !begun.failed && begun.has_said() => return false,
         (Kind::Commit, Some(begun)) if !begun.failed => {
             book.begun = None;
+            book.open_entries = None;
             book.routing_before = None;
             "COMMIT"
         }

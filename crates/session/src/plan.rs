@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{PoolMode, RoleSetting};
+use config::{PoolMode, RoleSetting, Transactions};
 use route::{
     Catalog, DatabaseMap, Decision, ParameterValue, Parameters, Reason, Request as RouteRequest, RoleReason,
     SessionRouting, Target, TargetRole,
 };
-use sql::facts::{Access, Facts, Kind, Statement};
+use sql::facts::{Access, Begin, Facts, Isolation, Kind, Statement};
 use sql::hidden::Currval;
 use wire::frame::{self, Head};
 use wire::frontend::{Bind, BindHead, Describe, Parse, Query, Target as Named};
@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::expect::Text;
 use crate::learned::Ran;
 use crate::own;
+use crate::until_write::{self, Seen};
 use crate::work::{Planned, Work};
 
 /// The beginning of a statement that is kept for `SHOW pgweir.route`, in bytes.
@@ -30,6 +31,13 @@ pub(crate) struct Verdict {
     decision: Option<Decision>,
     /// A BEGIN came earlier in the same pipeline.
     pub(crate) begin: Option<sql::facts::Begin>,
+    /// The first statement, where a transaction is open that reads until it writes.
+    pub(crate) first: Option<Kind>,
+    /// A portal with a name is opened, or a statement says something by another's name: it can't be done again
+    /// elsewhere.
+    pub(crate) holds: bool,
+    /// Statements that would have to be said again elsewhere.
+    pub(crate) says: u32,
     /// Messages that concern statements that pgweir answers itself, and others.
     own: u32,
     others: u32,
@@ -67,6 +75,8 @@ impl Book {
     ) -> Result<Plan, Malformed> {
         let mut verdict = Verdict::default();
         self.ran = Ran::Nothing;
+        self.seen = Seen::default();
+        self.follow_defaults();
         let mut at = 0;
         while at < total {
             let Some(head) = frame::peek(&work.up.pending()[at..], frame::MAX_BODY)
@@ -80,6 +90,9 @@ impl Book {
         }
         if !whole {
             expect_writes(&mut verdict);
+        }
+        if self.routing.transactions != Transactions::Primary || self.until_write.is_some() {
+            self.look_at(&mut verdict);
         }
         self.remember_whole(&verdict);
         Ok(self.conclude(map, verdict, None))
@@ -132,15 +145,43 @@ impl Book {
             Some(Decision::Refuse(refusal)) => Plan::Refuse(Box::new(report(*refusal))),
             Some(Decision::Go { target, .. }) => Plan::Go(bound.unwrap_or(target)),
             // Nothing that asks for a place: closing a statement, a Bind of an unknown name, a Sync.
-            None => Plan::Go(bound.unwrap_or(Target { shard: map.nearest(), role: self.role_of_nothing() })),
+            None => Plan::Go(
+                bound.unwrap_or(Target { shard: self.shard_of_nothing(map), role: self.role_of_nothing() }),
+            ),
         }
     }
 
     fn role_of_nothing(&self) -> TargetRole {
+        if let Some(until) = &self.until_write {
+            return until.target().role;
+        }
         match self.routing.role {
             RoleSetting::Replica => TargetRole::Replica,
             RoleSetting::Auto | RoleSetting::Primary | RoleSetting::Observe => TargetRole::Primary,
         }
+    }
+
+    fn shard_of_nothing(&self, map: &DatabaseMap) -> route::ShardIndex {
+        self.until_write.as_ref().map_or_else(|| map.nearest(), |until| until.target().shard)
+    }
+
+    /// What a BEGIN means follows the session's settings, and what its server says of the user's and the database's.
+    #[inline]
+    fn follow_defaults(&mut self) {
+        let (settings, parameters) = &self.defaults_of;
+        if !Rc::ptr_eq(settings, &self.wanted) || !Rc::ptr_eq(parameters, &self.told) {
+            self.read_defaults();
+        }
+    }
+
+    #[cold]
+    fn read_defaults(&mut self) {
+        let isolation = self.wanted.get("default_transaction_isolation").and_then(Isolation::named);
+        let reads = self.told.get("default_transaction_read_only").map(|said| said == "on");
+        let reads =
+            reads.unwrap_or_else(|| self.wanted.get("default_transaction_read_only").is_some_and(says_on));
+        self.routing.defaults = Begin { read_only: reads.then_some(true), isolation };
+        self.defaults_of = (Rc::clone(&self.wanted), Rc::clone(&self.told));
     }
 
     /// The routing of a statement sent now.
@@ -157,7 +198,25 @@ impl Book {
             routing.begin = Some(begun.begin);
             routing = routing.with_begin_hint(map, &begun.hint);
         }
+        if routing.transactions != Transactions::Primary {
+            self.routing_until_write(&mut routing);
+        }
+        if let (None, Some(until)) = (bound, &self.until_write) {
+            routing.transaction = Some(until.target());
+            routing.begin = Some(until.begun().begin);
+            routing.until_write = Some(until.phase());
+        }
         routing
+    }
+
+    /// A session that keeps its connection keeps it where it can write; a transaction that has left a replica doesn't
+    /// go back to one.
+    #[cold]
+    fn routing_until_write(&self, routing: &mut SessionRouting) {
+        let left = !self.learning && self.begun.as_ref().is_some_and(|begun| begun.said.is_some());
+        if self.is_tied() || self.listening.is_some() || left || self.mode != PoolMode::Transaction {
+            routing.transactions = Transactions::Primary;
+        }
     }
 
     /// Looks at one message at `at` of what is pending. Messages that carry no text and name none add nothing.
@@ -182,6 +241,9 @@ impl Book {
                 let analysis = analyzer.analyze(sql, self.lex);
                 let facts = Arc::clone(analysis.facts);
                 self.refuse_block(&facts)?;
+                if self.until_write.is_some() && verdict.first.is_none() {
+                    verdict.first = facts.statements.first().map(|statement| statement.kind);
+                }
                 if facts.names_prepared {
                     drop(analyzer);
                     return self.consider_names(core, map, work, (at, head), &facts, bound, verdict);
@@ -295,8 +357,20 @@ impl Book {
         let decision = self.learned(core, &text.facts, decision, true);
         self.asks_currval |= text.facts.hidden.currval != Currval::No;
         self.remember(text.statement.query(), &decision, bound);
-        if let [Statement { kind: Kind::Begin(begin), .. }] = text.facts.statements[..] {
-            verdict.begin = Some(begin);
+        match text.facts.statements[..] {
+            [Statement { kind: Kind::Begin(begin), .. }] => {
+                verdict.begin = Some(begin.or(self.routing.defaults));
+            }
+            [Statement { kind: Kind::Commit | Kind::Rollback, .. }] => verdict.begin = None,
+            _ => {}
+        }
+        if self.routing.transactions != Transactions::Primary {
+            let says = until_write::says(&text.facts);
+            verdict.says += u32::from(says);
+            verdict.holds |= !names.portal.is_empty() || (says && text.named.is_some());
+        }
+        if self.until_write.is_some() && verdict.first.is_none() {
+            verdict.first = text.facts.statements.first().map(|statement| statement.kind);
         }
         verdict.add(map, decision);
         Ok(())
@@ -338,9 +412,11 @@ impl Book {
             self.ran.add(facts);
         }
         match decision {
-            Decision::Go { target, reason: Reason { role: RoleReason::Reads, shard }, would }
-                if learning || core.learned.knows(facts, self.catalogs.version) =>
-            {
+            Decision::Go {
+                target,
+                reason: Reason { role: RoleReason::Reads | RoleReason::UntilWrite, shard },
+                would,
+            } if learning || core.learned.knows(facts, self.catalogs.version) => {
                 if learning {
                     core.learned.learn(facts, self.catalogs.version);
                 }
@@ -397,7 +473,7 @@ impl Book {
 
     /// Whether a BEGIN by simple Query may be answered at once.
     pub(crate) fn defers_begin(&self) -> bool {
-        self.mode == PoolMode::Transaction && self.begun.is_none()
+        self.mode == PoolMode::Transaction && self.begun.is_none() && self.until_write.is_none()
     }
 }
 
@@ -408,6 +484,14 @@ impl Verdict {
             None => decision,
             Some(first) => route::combine(map, first, decision),
         });
+    }
+
+    /// Where it goes, and why; `None`: it is refused, or asks for no place.
+    pub(crate) fn goes(&mut self) -> Option<(&mut Target, &mut RoleReason)> {
+        match &mut self.decision {
+            Some(Decision::Go { target, reason, .. }) => Some((target, &mut reason.role)),
+            Some(Decision::Refuse(_)) | None => None,
+        }
     }
 
     fn count(&mut self, text: Option<&Text>) {
@@ -439,11 +523,21 @@ impl Text {
 /// What goes on before its Sync is judged by what may still come: the primary, where nobody asked for a replica.
 fn expect_writes(verdict: &mut Verdict) {
     if let Some(Decision::Go { target, reason, .. }) = &mut verdict.decision
-        && matches!(reason.role, RoleReason::Reads | RoleReason::PipelineReads | RoleReason::Empty)
+        && matches!(
+            reason.role,
+            RoleReason::Reads | RoleReason::PipelineReads | RoleReason::Empty | RoleReason::UntilWrite
+        )
     {
         target.role = TargetRole::Primary;
         reason.role = RoleReason::PipelineGoesOn;
     }
+}
+
+/// Whether a boolean setting's value is yes, as Postgres reads it.
+fn says_on(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &str| !value.is_empty() && word.starts_with(&*value);
+    begins("true") || begins("yes") || value == "on" || value == "1"
 }
 
 /// Bind's values, with the types that Parse gave.

@@ -23,6 +23,7 @@ use crate::plan::Plan;
 use crate::reply::{AFTER_LOSS, Broken};
 use crate::request::{self, Request};
 use crate::session::{End, Relayed, Session};
+use crate::until_write::Step;
 use crate::work::{Copy, Left, Planned, Retry, Work};
 
 /// What one turn of the relay came to.
@@ -72,6 +73,14 @@ impl Session {
             }
             Turn::Broken(broken) if self.takes_back(work, &broken) => Ok(Relayed::Lost),
             Turn::Broken(broken) => {
+                match self.go_on_without(work, &broken) {
+                    Some(again @ Relayed::Again { .. }) => {
+                        self.give_up_replica(work);
+                        return Ok(again);
+                    }
+                    Some(relayed) => return Ok(relayed),
+                    None => {}
+                }
                 self.server_lost(work, broken)?;
                 Ok(Relayed::Done)
             }
@@ -90,6 +99,9 @@ impl Session {
                     }
                 }
                 Some(signal) => self.obey(signal)?,
+            }
+            if let Some((request, target)) = self.book.seen.next.take() {
+                return Poll::Ready(Ok(Turn::Relayed(Relayed::Next { request, target })));
             }
             let Some(held) = &mut self.held else { return Poll::Ready(Ok(Turn::Relayed(Relayed::Done))) };
             let (mut progress, mut full) = (false, false);
@@ -183,6 +195,9 @@ impl Session {
         }
         let now = Instant::now();
         held.in_transaction = held.lease.status != TransactionStatus::Idle;
+        if !held.in_transaction {
+            self.book.until_write = None;
+        }
         PoolStats::add(&stats.received, work.up.take_read());
         PoolStats::add(&stats.sent, work.down.take_read());
         let took = now - self.cell.doing().1;
@@ -230,7 +245,16 @@ impl Session {
                 break; // what comes behind another Sync would not be skipped
             }
             let bound = held.in_transaction || held.lease.unsynced || work.copy == Copy::In;
-            let went_on = if bound { self.take_message(work)? } else { self.take_request(work)? };
+            let went_on = if !bound {
+                self.take_request(work)?
+            } else if self.book.until_write.is_some() && !held.lease.unsynced && work.copy != Copy::In {
+                match self.next_until_write(work)? {
+                    Step::Bound => self.take_message(work)?,
+                    Step::Wait | Step::Next => false,
+                }
+            } else {
+                self.take_message(work)?
+            };
             if !went_on {
                 break;
             }
@@ -414,6 +438,7 @@ impl Session {
     /// A replica refused the request, say: its connection goes back, and the request is pending again.
     fn give_up_replica(&mut self, work: &mut Work) {
         self.book.take_names_back(work);
+        self.take_back();
         self.book.watch = None;
         work.reset_request();
         if let Some(held) = self.held.take_if(|_| !self.book.is_tied()) {
@@ -432,6 +457,7 @@ impl Session {
         self.book.native = false;
         self.book.shown = None;
         self.book.watch = None;
+        self.book.until_write = None;
         self.book.roll_back();
         self.book.gate = Gate::Open;
         if let Broken::Fatal(report) = &broken

@@ -115,7 +115,9 @@ impl Book {
                 {
                     drop_message(work, total);
                 } else {
-                    commit_to_answer(work);
+                    if work.retry != Retry::Possible || !is_farewell(work, total) {
+                        commit_to_answer(work);
+                    }
                     self.pass_words(work, total);
                 }
                 return Ok(false);
@@ -181,7 +183,10 @@ impl Book {
                 tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED | tag::EMPTY_QUERY_RESPONSE,
                 Some(Expect::Execute),
             ) => {
-                commit_to_answer(work);
+                let begins = self.until_write.as_mut().is_some_and(|until| until.note_done());
+                if !begins {
+                    commit_to_answer(work);
+                }
                 end_copy(work, server);
                 work.expects.pop();
                 work.names = None;
@@ -195,6 +200,9 @@ impl Book {
                 Some(Expect::Query),
             ) => {
                 commit_to_answer(work);
+                if let Some(until) = &mut self.until_write {
+                    until.note_done();
+                }
                 end_copy(work, server);
                 if let Some(names) = &mut work.names {
                     names.done += 1;
@@ -281,6 +289,9 @@ impl Book {
             (Some(Expect::Query | Expect::Sync), _) => {
                 commit_to_answer(work);
                 self.settle_effects(core, work, server, was);
+                if let Some(until) = &mut self.until_write {
+                    until.settle();
+                }
                 if let Some(Outcome::Held { tell: true }) = left {
                     self.tell_held_back(core, work, server);
                 }
@@ -512,12 +523,21 @@ impl Book {
     }
 }
 
+/// A server that goes down at once says so by a warning. Nobody needs it who has no more of the answer.
+#[cold]
+fn is_farewell(work: &Work, total: usize) -> bool {
+    let whole = work.down.pending().get(..total);
+    let fields = whole.and_then(|whole| ErrorFields::parse(frame::body(whole)).ok());
+    let code = fields.and_then(|fields| fields.sqlstate());
+    code.is_some_and(|code| matches!(code.as_str(), "57P01" | "57P02"))
+}
+
 /// A row or a piece of COPY data: passes as far as it is here.
 #[inline]
 fn bulk(work: &mut Work, total: usize, here: usize) -> Result<(), Broken> {
     match work.expects.front() {
         Some(Expect::Query | Expect::Execute) => {}
-        Some(Expect::OwnQuery) => {
+        Some(Expect::OwnQuery | Expect::Gate(_)) => {
             drop_message(work, total);
             return Ok(());
         }

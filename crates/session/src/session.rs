@@ -74,6 +74,8 @@ pub(crate) enum Relayed {
     Again { learn: bool },
     /// The request is to be run again: its server connection was lost.
     Lost,
+    /// The next request of a transaction that reads until it writes is pending, and planned.
+    Next { request: Request, target: Target },
 }
 
 /// A client's life from here on.
@@ -148,6 +150,12 @@ impl Session {
                     Ok(lease) => self.hold(lease, target),
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
+                if self.book.seen.reads_at.is_some() {
+                    target = Box::pin(self.check_until_write(work, target)).await;
+                    if self.held.is_none() {
+                        continue;
+                    }
+                }
             }
             if self.book.listening.is_some() {
                 Box::pin(self.begin_as_listener(work)).await?;
@@ -174,12 +182,20 @@ impl Session {
                     let planned = self.plan_request(work, &mut request);
                     self.book.learning = false;
                     let Some(again) = planned? else { return Ok(()) };
+                    self.book.seen.reads_at = None;
                     target = Target { role: TargetRole::Primary, ..again };
                 }
                 Relayed::Lost => {
                     work.up.rewind();
                     let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
                     target = again;
+                }
+                Relayed::Next { request: next, target: to } => {
+                    Box::pin(self.go_on(work, to)).await?;
+                    (request, target) = (next, to);
+                    if self.book.asks_currval {
+                        self.keep_sequences_apart();
+                    }
                 }
             }
         }
@@ -293,8 +309,9 @@ impl Session {
         let reads = self.book.last.as_ref().is_some_and(|last| matches!(last.reason.role, RoleReason::Reads));
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
-        work.refusable = split && reads && !tied;
-        work.reads = whole && alone && !tied && (work.refusable || self.only_reads(work));
+        let until_write = self.book.seen.reads_at.is_some() && target.role == TargetRole::Replica;
+        work.refusable = !tied && ((split && reads) || until_write);
+        work.reads = whole && alone && !tied && !until_write && (work.refusable || self.only_reads(work));
         if whole && (work.refusable || work.reads || (names && self.may_miss_names(work, request, tied))) {
             work.retry = Retry::Possible;
             work.up.hold();

@@ -99,6 +99,7 @@ impl Book {
             }
         };
         self.asks_currval |= facts.hidden.currval != sql::hidden::Currval::No;
+        verdict.holds |= crate::until_write::says(&facts);
         self.remember(&sql, &decision, bound);
         verdict.add(map, decision);
         work.planned.push_back(Planned::Names(facts));

@@ -83,7 +83,9 @@ fn open_book(
         (None, Some(role)) => (role, RoleSource::User),
         (None, None) => (shared.route.role, RoleSource::Database),
     };
-    let mut routing = SessionRouting { role, role_from, ..SessionRouting::default() };
+    let user = directory.config.users.get(&*shared.user);
+    let transactions = user.and_then(|user| user.route.transactions).unwrap_or(shared.route.transactions);
+    let mut routing = SessionRouting { role, role_from, transactions, ..SessionRouting::default() };
     let mut pairs = Vec::new();
     for (name, value) in startup.settings() {
         let name = name.to_ascii_lowercase();
@@ -93,6 +95,7 @@ fn open_book(
                 routing.role = crate::own::role_of(value)?;
                 routing.role_from = RoleSource::Options;
             }
+            "pgweir.transactions" => routing.transactions = crate::own::transactions_of(value)?,
             "pgweir.shard" => {
                 let shard = shared.map.shard_named(value);
                 routing.shard = Some(shard.ok_or_else(|| crate::own::no_such_shard(&shared.map, value))?);
@@ -119,7 +122,7 @@ fn open_book(
         wanted,
         open_entries: None,
         welcome: Rc::clone(&told),
-        told,
+        told: Rc::clone(&told),
         names: Default::default(),
         written: Default::default(),
         native: false,
@@ -127,6 +130,9 @@ fn open_book(
         runs_names: false,
         unnamed: None,
         begun: None,
+        until_write: None,
+        seen: Default::default(),
+        defaults_of: (core.pools.intern_settings(Settings::default()), told),
         gate: Gate::Open,
         pin: None,
         for_good: None,

@@ -53,6 +53,8 @@ pub struct Statement {
     pub assigned: Vec<Name>,
     /// Cannot run inside a transaction block nor share a pipeline (VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
     pub alone: bool,
+    /// It does nothing but set settings for its transaction, to values that it says: it does the same anywhere.
+    pub sets_local: bool,
     /// It runs code of the database's own (a function, a trigger, a procedure), which may change the session unseen.
     pub runs_code: bool,
 }
@@ -72,6 +74,7 @@ impl Statement {
             keys: Keys::None,
             assigned: Vec::new(),
             alone: false,
+            sets_local: false,
             runs_code: false,
         }
     }
@@ -213,13 +216,48 @@ pub enum Kind {
     Unknown,
 }
 
-/// What a BEGIN asked for.
+/// What a BEGIN asked for, or SET TRANSACTION.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Begin {
     /// READ ONLY or READ WRITE, if said.
     pub read_only: Option<bool>,
-    /// SERIALIZABLE was said.
-    pub serializable: bool,
+    /// The isolation level, if said.
+    pub isolation: Option<Isolation>,
+}
+
+impl Begin {
+    /// What is said here, and of what isn't what `defaults` say.
+    #[must_use]
+    pub fn or(self, defaults: Self) -> Self {
+        Self {
+            read_only: self.read_only.or(defaults.read_only),
+            isolation: self.isolation.or(defaults.isolation),
+        }
+    }
+}
+
+/// An isolation level, as far as Postgres tells one from the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// READ COMMITTED, and READ UNCOMMITTED, which is the same.
+    ReadCommitted,
+    /// REPEATABLE READ.
+    RepeatableRead,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level of this name, as the setting `default_transaction_isolation` has it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "read committed" | "read uncommitted" => Some(Self::ReadCommitted),
+            "repeatable read" => Some(Self::RepeatableRead),
+            "serializable" => Some(Self::Serializable),
+            _ => None,
+        }
+    }
 }
 
 /// A relation that a statement names.
@@ -318,6 +356,8 @@ pub enum Effect {
         /// A boolean parameter, `$n`.
         local: Option<u16>,
     },
+    /// SET TRANSACTION with these modes; ends with the transaction. (Of SET TRANSACTION SNAPSHOT nothing is said.)
+    SetTransaction(Begin),
     /// SAVEPOINT name.
     Savepoint(Name),
     /// RELEASE [SAVEPOINT] name.

@@ -47,6 +47,7 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         statement.effects.retain(|effect| !of_calls(effect));
         statement.effects.extend(read);
     }
+    statement.sets_local = sets_local(&statement, text);
     if statement.access == Access::Write {
         statement.calls = Calls::default();
     } else {
@@ -55,6 +56,18 @@ pub(crate) fn facts(text: Cursor<'_>) -> Statement {
         statement.calls.casts |= has_typed_literal(text);
     }
     statement
+}
+
+/// `SELECT set_config('app.tenant', $1, true)` and its like: nothing else keeps it from being a read.
+fn sets_local(statement: &Statement, text: Cursor<'_>) -> bool {
+    let is_set_config = |name: &str| name == "set_config";
+    matches!(&statement.because, Some(Because::Function(name)) if is_set_config(name))
+        && statement.kind == Kind::Select
+        && statement.relations.is_empty()
+        && statement.relations_complete
+        && statement.effects.iter().all(|effect| matches!(effect, Effect::SetLocal(_)))
+        && statement.calls.functions.iter().all(|call| call.reads || is_set_config(&call.name))
+        && set_config::effects(text).is_some()
 }
 
 /// Adds calls of built-in functions that the parser has syntax of its own for (`substr(…)`, `unnest(…)`): a database

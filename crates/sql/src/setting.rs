@@ -5,6 +5,7 @@ use crate::lexer::TokenKind;
 use crate::literal;
 use crate::statement::command;
 use crate::tokens::{Cursor, bytes, identifier};
+use crate::transaction;
 
 /// A value of these in SET ends with the transaction whatever the statement says.
 const OF_TRANSACTION: [&str; 3] =
@@ -13,15 +14,18 @@ const OF_TRANSACTION: [&str; 3] =
 /// What follows SET.
 pub(crate) fn set(mut rest: Cursor<'_>) -> Statement {
     let mut statement = command(Kind::Set, "SET");
-    if rest.is("constraints") || (rest.is("transaction") && !followed_by_value(rest)) {
+    if rest.is("constraints") {
         return statement;
+    }
+    if rest.is("transaction") && !followed_by_value(rest) {
+        return of_transaction(statement, rest);
     }
     let local = rest.is("local") && !followed_by_value(rest) && rest.eat("local");
     if !local && rest.is("session") && !followed_by_value(rest) && !session_form(rest) {
         rest.eat("session");
     }
     if rest.is("transaction") && !followed_by_value(rest) {
-        return statement;
+        return of_transaction(statement, rest);
     }
     if let Some(effects) = characteristics(rest) {
         statement.effects.extend(effects);
@@ -35,6 +39,13 @@ pub(crate) fn set(mut rest: Cursor<'_>) -> Statement {
         _ if local => Effect::SetLocal(None),
         effect => effect,
     });
+    statement
+}
+
+/// SET TRANSACTION: its modes, if that is what follows.
+fn of_transaction(mut statement: Statement, mut rest: Cursor<'_>) -> Statement {
+    rest.next();
+    statement.effects.extend(transaction::modes(rest).map(Effect::SetTransaction));
     statement
 }
 

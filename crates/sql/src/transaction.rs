@@ -1,6 +1,6 @@
 //! Transaction control: BEGIN, COMMIT, ROLLBACK, savepoints, two-phase commit.
 
-use crate::facts::{Access, Because, Begin, Effect, Kind, Name, Statement};
+use crate::facts::{Access, Because, Begin, Effect, Isolation, Kind, Name, Statement};
 use crate::statement::command;
 use crate::tokens::Cursor;
 
@@ -8,6 +8,16 @@ use crate::tokens::Cursor;
 /// primary.
 pub(crate) fn begin(mut rest: Cursor<'_>) -> Statement {
     rest.eat_any(&["work", "transaction"]);
+    let Some(begin) = modes(rest) else { return Statement::unknown("an option of BEGIN") };
+    let mut statement = Statement::read(Kind::Begin(begin));
+    if begin.read_only != Some(true) {
+        statement.worsen(Access::Write, Because::Command("BEGIN"));
+    }
+    statement
+}
+
+/// The modes of BEGIN or SET TRANSACTION: of each sort the last one counts. `None`: it isn't a list of modes.
+pub(crate) fn modes(mut rest: Cursor<'_>) -> Option<Begin> {
     let mut begin = Begin::default();
     while !rest.is_empty() {
         rest.eat_char(b',');
@@ -16,23 +26,19 @@ pub(crate) fn begin(mut rest: Cursor<'_>) -> Statement {
         } else if rest.eat_all(&["read", "write"]) {
             begin.read_only = Some(false);
         } else if rest.eat_all(&["isolation", "level"]) {
-            begin.serializable = rest.eat("serializable");
-            let known = begin.serializable
-                || rest.eat_all(&["repeatable", "read"])
-                || rest.eat_all(&["read", "committed"])
-                || rest.eat_all(&["read", "uncommitted"]);
-            if !known {
-                return Statement::unknown("an option of BEGIN");
-            }
+            let levels: [(&[&str], Isolation); 4] = [
+                (&["serializable"], Isolation::Serializable),
+                (&["repeatable", "read"], Isolation::RepeatableRead),
+                (&["read", "committed"], Isolation::ReadCommitted),
+                (&["read", "uncommitted"], Isolation::ReadCommitted),
+            ];
+            let (_, level) = levels.into_iter().find(|(words, _)| rest.eat_all(words))?;
+            begin.isolation = Some(level);
         } else if !(rest.eat("deferrable") || rest.eat_all(&["not", "deferrable"])) {
-            return Statement::unknown("an option of BEGIN");
+            return None;
         }
     }
-    let mut statement = Statement::read(Kind::Begin(begin));
-    if begin.read_only != Some(true) {
-        statement.worsen(Access::Write, Because::Command("BEGIN"));
-    }
-    statement
+    Some(begin)
 }
 
 /// COMMIT, END, ROLLBACK or ABORT, of which the rest follows. They go where the transaction is: access says `Read`.

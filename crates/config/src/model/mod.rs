@@ -18,7 +18,7 @@ pub use database::{
 };
 pub use pool::{
     Balance, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting,
-    RouteOverrides, RouteSettings, Share,
+    RouteOverrides, RouteSettings, Share, Transactions,
 };
 
 /// A password or key. `Debug` and `Display` print `***`.

@@ -100,6 +100,8 @@ pub struct PoolOverrides {
 pub struct RouteSettings {
     /// Split, or all to one role.
     pub role: RoleSetting,
+    /// Where the reads of a transaction go that may write.
+    pub transactions: Transactions,
     /// How nodes are chosen.
     pub balance: Balance,
     /// Replicas further behind are out of the reads; `None`: none is.
@@ -113,6 +115,7 @@ pub struct RouteSettings {
 #[allow(missing_docs, reason = "each field is the one of RouteSettings")]
 pub struct RouteOverrides {
     pub role: Option<RoleSetting>,
+    pub transactions: Option<Transactions>,
     pub balance: Option<Balance>,
     pub max_lag: Option<Option<MaxLag>>,
     pub reads_on_primary: Option<ReadsOnPrimary>,
@@ -129,6 +132,16 @@ pub enum RoleSetting {
     Replica,
     /// All to the primary; what would have been decided is recorded.
     Observe,
+}
+
+/// `route.transactions`, `SET pgweir.transactions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transactions {
+    /// Where its writes go.
+    #[default]
+    Primary,
+    /// To a replica, up to its first statement that isn't a plain read.
+    ReplicaUntilWrite,
 }
 
 /// `route.balance`. A node's weight counts with each of them.

@@ -24,6 +24,7 @@ fn settings(balance: Balance, reads_on_primary: ReadsOnPrimary) -> RouteSettings
         balance,
         max_lag: Some(MaxLag::Time(Duration::from_secs(10))),
         reads_on_primary,
+        transactions: config::Transactions::Primary,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Facts as one line of text, so that a table of statements reads like one.
 
-use pgweir_sql::facts::{Access, Argument, Because, Effect, Keys, Kind, Statement, Value};
+use pgweir_sql::facts::{Access, Argument, Because, Effect, Isolation, Keys, Kind, Statement, Value};
 use pgweir_sql::{Analyzer, LexSettings, literal_text};
 
 /// The only statement of this text, analyzed afresh.
@@ -26,7 +26,12 @@ pub(crate) fn summary(statement: &Statement) -> String {
                 Some(false) => " rw",
                 None => "",
             },
-            if begin.serializable { " serializable" } else { "" }
+            match begin.isolation {
+                Some(Isolation::Serializable) => " serializable",
+                Some(Isolation::RepeatableRead) => " repeatable",
+                Some(Isolation::ReadCommitted) => " committed",
+                None => "",
+            }
         ),
         kind => format!("{kind:?}"),
     };
@@ -81,6 +86,11 @@ pub(crate) fn effects(statement: &Statement) -> String {
         Effect::Prepare(name) => format!("prepare {name}"),
         Effect::Deallocate(name) => format!("deallocate {}", name.as_deref().unwrap_or("*")),
         Effect::Pin(reason) => format!("pin {reason:?}"),
+        Effect::SetTransaction(modes) => {
+            let writes = modes.read_only.map_or("", |read_only| if read_only { " ro" } else { " rw" });
+            let level = modes.isolation.map_or(String::new(), |level| format!(" {level:?}"));
+            format!("transaction{writes}{level}")
+        }
         other => format!("{other:?}"),
     };
     statement.effects.iter().map(text).collect::<Vec<_>>().join(", ")
