@@ -23,6 +23,7 @@ mod standing;
 #[cfg(test)]
 mod testing;
 pub mod view;
+mod why;
 
 pub use balance::Turn;
 pub use catalog::{CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow};
@@ -39,3 +40,4 @@ pub use latency::Latency;
 pub use map::DatabaseMap;
 pub use reason::{Opened, Reason, RoleReason, ShardReason};
 pub use standing::Standing;
+pub use why::Why;

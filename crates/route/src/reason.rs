@@ -8,6 +8,7 @@ use sql::facts::{Because, Facts, HintRole, Kind, Statement};
 
 use crate::catalog::Objected;
 use crate::decision::{RoleSource, TargetRole};
+use crate::why::Why;
 
 /// Why this role, and why this shard.
 #[derive(Debug, Clone)]
@@ -147,45 +148,46 @@ impl ShardReason {
 impl Reason {
     /// A short, fixed name for metrics.
     pub fn as_label(&self) -> &'static str {
-        self.role.as_label()
+        self.role.why().as_label()
     }
 }
 
 impl RoleReason {
-    /// A short, fixed name for metrics.
-    pub fn as_label(&self) -> &'static str {
+    /// The reason without its particulars.
+    pub fn why(&self) -> Why {
         match self {
-            RoleReason::Reads => "reads",
-            RoleReason::Learned => "learned",
-            RoleReason::Empty => "empty",
-            RoleReason::Writes(culprit) => culprit.as_label(),
-            RoleReason::Catalog(objected) => objected.as_label(),
-            RoleReason::Session(_) => "session",
-            RoleReason::InTransaction(_) => "in_transaction",
-            RoleReason::Transaction => "transaction",
-            RoleReason::UntilWrite => "until_write",
-            RoleReason::SaidTooMuch => "said_too_much",
-            RoleReason::Opens(_) => "opens",
-            RoleReason::ReadOnlyTransaction => "read_only_transaction",
-            RoleReason::SerializableTransaction => "serializable_transaction",
-            RoleReason::Hint(_) => "hint",
-            RoleReason::Setting(..) => "setting",
-            RoleReason::PipelineReads => "pipeline_reads",
-            RoleReason::PipelineWrites(_) => "pipeline_writes",
-            RoleReason::PipelineGoesOn => "pipeline_goes_on",
+            RoleReason::Reads => Why::Reads,
+            RoleReason::Learned => Why::Learned,
+            RoleReason::Empty => Why::Empty,
+            RoleReason::Writes(culprit) => culprit.why(),
+            RoleReason::Catalog(objected) => objected.why(),
+            RoleReason::Session(_) => Why::Session,
+            RoleReason::InTransaction(_) => Why::InTransaction,
+            RoleReason::Transaction => Why::Transaction,
+            RoleReason::UntilWrite => Why::UntilWrite,
+            RoleReason::SaidTooMuch => Why::SaidTooMuch,
+            RoleReason::Opens(_) => Why::Opens,
+            RoleReason::ReadOnlyTransaction => Why::ReadOnlyTransaction,
+            RoleReason::SerializableTransaction => Why::SerializableTransaction,
+            RoleReason::Hint(_) => Why::Hint,
+            RoleReason::Setting(..) => Why::Setting,
+            RoleReason::PipelineReads => Why::PipelineReads,
+            RoleReason::PipelineWrites(_) => Why::PipelineWrites,
+            RoleReason::PipelineGoesOn => Why::PipelineGoesOn,
         }
     }
 }
 
 impl Culprit {
-    fn as_label(&self) -> &'static str {
+    #[cold]
+    fn why(&self) -> Why {
         match self.statement().and_then(|statement| statement.because.as_ref()) {
-            Some(Because::NotUnderstood(_)) | None => "not_understood",
-            Some(Because::UnknownFunction(_)) => "unknown_function",
-            Some(Because::Function(_)) => "function",
-            Some(Because::PrimaryRelation(_)) => "primary_relation",
-            Some(Because::Locking) => "locks",
-            Some(Because::Command(_) | Because::WritingWith | Because::Into) => "writes",
+            Some(Because::NotUnderstood(_)) | None => Why::NotUnderstood,
+            Some(Because::UnknownFunction(_)) => Why::UnknownFunction,
+            Some(Because::Function(_)) => Why::Function,
+            Some(Because::PrimaryRelation(_)) => Why::PrimaryRelation,
+            Some(Because::Locking) => Why::Locks,
+            Some(Because::Command(_) | Because::WritingWith | Because::Into) => Why::Writes,
         }
     }
 }

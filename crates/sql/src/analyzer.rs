@@ -153,6 +153,11 @@ impl Analyzer {
         all.into_iter().find(|facts| Arc::as_ptr(facts).addr() == address).cloned()
     }
 
+    /// All shapes that are cached, with their facts. [`crate::outline_of_shape`] makes one readable.
+    pub fn all_shapes(&self) -> impl Iterator<Item = (&[u8], &Arc<Facts>)> {
+        self.cache.shapes()
+    }
+
     /// How many shapes are cached.
     #[must_use]
     pub fn shapes(&self) -> usize {

@@ -51,6 +51,11 @@ impl Cache {
         self.slots.iter().map(|slot| &slot.facts)
     }
 
+    /// All shapes, with their facts.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&[u8], &Arc<Facts>)> {
+        self.slots.iter().map(|slot| (&*slot.text, &slot.facts))
+    }
+
     /// The hash of a shape's text; seeded, so that nobody can make collisions.
     #[inline]
     pub(crate) fn hash(&self, text: &[u8]) -> u64 {

@@ -4,6 +4,7 @@
 //! the primary (and is refused on a sharded database).
 
 pub use crate::hidden::Hidden;
+pub use crate::tally::Tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,8 @@ pub struct Facts {
     /// A statement of it names one that SQL's PREPARE made ([`crate::prepared::places`] tells where), or reads the
     /// list of them.
     pub names_prepared: bool,
+    /// How often its texts went where, on the core that has these facts.
+    pub routed: Tally,
     /// What somebody has concluded from these facts, so that it needn't be concluded again.
     pub memo: Memo,
     /// What it may do to its session without saying so.

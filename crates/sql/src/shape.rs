@@ -32,6 +32,16 @@ const OTHER_MARK: u8 = 3;
 /// What stands before a token that is none.
 const INVALID_MARK: u8 = 4;
 
+/// A byte of a shape as it can be lexed again.
+pub(crate) fn readable(byte: &[u8]) -> &[u8] {
+    match byte {
+        [STRING_MARK | OTHER_MARK] => b"'' ",
+        [NUMBER_MARK] => b"0 ",
+        [INVALID_MARK] => b"",
+        byte => byte,
+    }
+}
+
 /// A text's shape and literals, in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sql::facts::{Facts, Statement};
 
 use super::{Catalog, Guarded};
+use crate::why::Why;
 
 /// What a catalog has against a replica. Places are those in the statement's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +47,16 @@ impl Objected {
         Objected { facts: Arc::clone(facts), catalog: Arc::clone(catalog), statement, objection }
     }
 
-    /// One word for what it is, for who counts reasons.
-    pub(crate) fn as_label(&self) -> &'static str {
+    /// What it is, for who counts reasons.
+    pub(crate) fn why(&self) -> Why {
         match self.objection {
-            Objection::Unknown => "unknown_function",
-            Objection::Unsettled => "catalog_unsettled",
-            Objection::Relation(_) => "guarded_relation",
-            Objection::Function(_) => "volatile_function",
-            Objection::Operator(_) => "volatile_operator",
-            Objection::Cast => "volatile_cast",
-            Objection::Anywhere => "volatile_anywhere",
+            Objection::Unknown => Why::UnknownFunction,
+            Objection::Unsettled => Why::CatalogUnsettled,
+            Objection::Relation(_) => Why::GuardedRelation,
+            Objection::Function(_) => Why::VolatileFunction,
+            Objection::Operator(_) => Why::VolatileOperator,
+            Objection::Cast => Why::VolatileCast,
+            Objection::Anywhere => Why::VolatileAnywhere,
         }
     }
 
