@@ -63,6 +63,13 @@ impl Ground {
         }
     }
 
+    /// What the nodes are doing, for who waits in vain.
+    fn activity(&self) -> String {
+        let sql = "select pid, usename, state, wait_event, query from pg_stat_activity where backend_type = 'client backend'";
+        let of = |node: usize| self.cluster.psql(node, "app", sql).unwrap_or_else(|error| error.to_string());
+        format!("primary:\n{}\nreplica:\n{}", of(0), of(1))
+    }
+
     /// Rows of the primary.
     pub(crate) fn found(&self, sql: &str) -> String {
         self.cluster.psql(0, "app", sql).unwrap().trim().to_owned()
@@ -90,7 +97,8 @@ impl Ground {
         self.cluster.psql_as(0, "app", "app", AT_FIRST).unwrap();
         let mut frames = Vec::new();
         for (number, (turn, expected)) in talk.iter().enumerate() {
-            let answer = client.run(turn).await.unwrap();
+            let answer = client.run(turn).await;
+            let answer = answer.unwrap_or_else(|error| panic!("turn {number}: {error}\n{}", self.activity()));
             let status = answer.last().and_then(Frame::status);
             if asking && *expected != ' ' && status != Some('E') {
                 let place = self.place(&mut client).await;

@@ -152,6 +152,7 @@ impl Session {
                 }
                 if self.book.seen.reads_at.is_some() {
                     target = Box::pin(self.check_until_write(work, target)).await;
+                    work.server_heard = false;
                     if self.held.is_none() {
                         continue;
                     }
