@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use pgweir_tests::talk::without_source;
 use testkit::{Client, Cluster, Frame, Pgweir, Script, Setup, normalize, rows};
+use tokio::sync::Mutex;
 
 const SCHEMA: &str = "
     create table items (id int primary key, v text);
@@ -26,6 +27,8 @@ pub(crate) type Turn = (Script, char);
 pub(crate) struct Ground {
     pub(crate) cluster: Cluster,
     pub(crate) pgweir: Pgweir,
+    /// A client of the primary that resets and looks.
+    watch: Mutex<Client>,
 }
 
 impl Ground {
@@ -41,12 +44,8 @@ impl Ground {
         cluster.configure(0, "synchronous_commit", "remote_apply").unwrap();
         cluster.wait_all_caught_up().unwrap();
         let pgweir = Pgweir::start(&setup(&cluster)).await.unwrap();
-        Ground { cluster, pgweir }
-    }
-
-    pub(crate) async fn direct(&self) -> Client {
-        let node = SocketAddr::from(([127, 0, 0, 1], self.cluster.primary().port()));
-        Client::to(node).user("app", "app-secret").database("app").connect().await.unwrap()
+        let watch = Mutex::new(direct(&cluster).await);
+        Ground { cluster, pgweir, watch }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -77,7 +76,7 @@ impl Ground {
 
     /// A conversation goes as with the primary, and each turn is answered where it should be.
     pub(crate) async fn same(&self, talk: Vec<Turn>) {
-        let direct = self.hold(self.direct().await, &talk, false).await;
+        let direct = self.hold(direct(&self.cluster).await, &talk, false).await;
         for asking in [false, true] {
             let through = self.hold(self.client().await, &talk, asking).await;
             for (number, (direct, through)) in direct.iter().zip(&through).enumerate() {
@@ -94,7 +93,8 @@ impl Ground {
 
     /// `asking`: where each turn was answered, between the turns.
     async fn hold(&self, mut client: Client, talk: &[Turn], asking: bool) -> Vec<Vec<Frame>> {
-        self.cluster.psql_as(0, "app", "app", AT_FIRST).unwrap();
+        let mut watch = self.watch.lock().await;
+        watch.query(AT_FIRST).await.unwrap();
         let mut frames = Vec::new();
         for (number, (turn, expected)) in talk.iter().enumerate() {
             let answer = client.run(turn).await;
@@ -114,11 +114,17 @@ impl Ground {
             frames.push(seen.map(|frame| without_source(frame, b"EN")).collect());
         }
         client.close().await.unwrap();
-        let left = self.direct().await.query("select id, v from items order by id").await.unwrap();
-        let logged = self.direct().await.query("select what from log order by n").await.unwrap();
+        let left = watch.query("select id, v from items order by id").await.unwrap();
+        let logged = watch.query("select what from log order by n").await.unwrap();
         frames.push(left.into_iter().chain(logged).filter(|frame| frame.tag == b'D').collect());
         frames
     }
+}
+
+/// A client of the primary.
+async fn direct(cluster: &Cluster) -> Client {
+    let node = SocketAddr::from(([127, 0, 0, 1], cluster.primary().port()));
+    Client::to(node).user("app", "app-secret").database("app").connect().await.unwrap()
 }
 
 /// Two connections for each node.
