@@ -24,7 +24,7 @@ use dice::Dice;
 use ground::{Ground, Lane};
 use kind::Kind;
 use kinds::kinds;
-use situation::SITUATIONS;
+use situation::{Protocol, SITUATIONS, Situation};
 
 /// Of the throws of the dice.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -48,11 +48,25 @@ struct Found {
 /// `CASE=text` runs the cases that have it in their names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_state_in_every_situation() {
+    every_kind(0, Situation::is_usual).await;
+}
+
+/// The same with a replica that reads go to: all kinds that stand for others, in what may happen to a transaction, in
+/// functions, in DO and when the client vanishes; with `STATE=all` each kind in each situation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_state_with_reads_on_a_replica() {
+    every_kind(1, Situation::is_one_of_few).await;
+}
+
+/// Whether a kind of state is seen in this situation.
+type Chosen = fn(&Situation, &Kind, Protocol) -> bool;
+
+async fn every_kind(replicas: usize, chosen: Chosen) {
     let kinds: Arc<[Kind]> = kinds().into();
-    let ground = Ground::prepare(&kinds, 0, LANES).await;
+    let ground = Ground::prepare(&kinds, replicas, LANES).await;
     let mut tasks = Vec::new();
     for (number, lane) in ground.lanes(SEED).await.into_iter().enumerate() {
-        tasks.push(tokio::spawn(cases(lane, number, Arc::clone(&kinds))));
+        tasks.push(tokio::spawn(cases(lane, number, Arc::clone(&kinds), chosen)));
     }
     let mut all = Found::default();
     for task in tasks {
@@ -93,13 +107,13 @@ async fn conversations_by_chance() {
 }
 
 /// Every so manieth kind of state, in a lane.
-async fn cases(mut lane: Lane, first: usize, kinds: Arc<[Kind]>) -> Found {
+async fn cases(mut lane: Lane, first: usize, kinds: Arc<[Kind]>, chosen: Chosen) -> Found {
     let mut found = Found::default();
     let only = std::env::var("CASE").ok();
     let all = only.is_some() || std::env::var("STATE").is_ok_and(|which| which == "all");
     for (number, kind) in kinds.iter().enumerate().skip(first).step_by(LANES) {
         for situation in SITUATIONS {
-            for protocol in situation.protocols.iter().filter(|p| all || situation.is_usual(kind, **p)) {
+            for protocol in situation.protocols.iter().filter(|p| all || chosen(situation, kind, **p)) {
                 let name = format!("{} / {} / {}", kind.name, situation.name, protocol.name());
                 if only.as_ref().is_some_and(|only| !name.contains(&**only)) {
                     continue;

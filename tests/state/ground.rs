@@ -55,6 +55,9 @@ const BATTERY: &str = "
         to_regclass('pg_temp.mine'), to_regproc('pg_temp.mine'),
         pg_current_xact_id_if_assigned()";
 
+/// Has the replica answer, where nobody would be sent for all of that.
+const ON_REPLICA: &str = "/* pgweir: role=replica */";
+
 /// How long what is done behind a session's back may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -66,6 +69,7 @@ pub(crate) struct Ground {
     cluster: Cluster,
     pgweir: Pgweir,
     lanes: usize,
+    replicas: usize,
 }
 
 /// Where one conversation after the other is held: a database that is reached directly and one like it behind pgweir.
@@ -105,8 +109,9 @@ impl Ground {
         let setup = Setup::new(&cluster).pool_size(2).set("pool.pinned", "1").set("instance.workers", "2");
         let setup = setup.set("auth.method", "trust").set("clusters.pg.server_connections", "30");
         let setup = setup.set("pool.query_wait_timeout", "5s");
+        let setup = if replicas > 0 { setup.set("route.role", "auto") } else { setup };
         let pgweir = Pgweir::start(&setup).await.unwrap();
-        Arc::new(Ground { cluster, pgweir, lanes })
+        Arc::new(Ground { cluster, pgweir, lanes, replicas })
     }
 
     /// Its lanes.
@@ -166,6 +171,11 @@ impl Lane {
             self.pooled
         );
         let _ = said(&mut judge, &end).await?;
+        for replica in 0..self.ground.replicas {
+            let to = Client::to(self.ground.cluster.replica(replica));
+            let to = to.user(SUPERUSER, self.ground.cluster.superuser_password());
+            let _ = said(&mut connect(to.database(&self.direct)).await?, &end).await?;
+        }
         self.unpinned(user).await?;
         let others = Others::come(&self.ground.pgweir, user, &self.pooled).await?;
         *self.others_of(user) = others;
@@ -241,7 +251,40 @@ impl Lane {
         let turn = self.dice.below(2) == 0;
         let others = self.others_of(kind.user);
         let found = if pinned { others.look_by_holder().await? } else { others.look(turn).await? };
-        if found == fresh { Ok(pinned) } else { Err(format!("others see {}", differing(&found, &fresh))) }
+        if found != fresh {
+            return Err(format!("others see {}", differing(&found, &fresh)));
+        }
+        self.on_replica(kind, &fresh).await?;
+        Ok(pinned)
+    }
+
+    /// What the others see on a connection to the replica.
+    async fn on_replica(&mut self, kind: &Kind, fresh: &Answer) -> Result<(), String> {
+        if self.ground.replicas == 0 {
+            return Ok(());
+        }
+        // What reads goes there of itself, once the catalog was read again that DDL has made void.
+        let deadline = Instant::now() + 10 * PATIENCE;
+        loop {
+            let others = self.others_of(kind.user);
+            others.guest_says("SELECT count(*) FROM t").await?;
+            let route = others.guest_says("SHOW pgweir.route").await?;
+            if route.iter().any(|line| line.contains("\"replica\"")) {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(format!("others don't read on the replica: {route:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut found =
+            self.others_of(kind.user).guest_says(&format!("{ON_REPLICA} {}", BATTERY.trim())).await?;
+        found.retain(|line| !line.starts_with("Z "));
+        if found == *fresh {
+            Ok(())
+        } else {
+            Err(format!("on the replica others see {}", differing(&found, fresh)))
+        }
     }
 
     /// Once the session is gone: nobody sees anything of it, on either connection.
@@ -253,6 +296,7 @@ impl Lane {
             if found != fresh {
                 return Err(format!("afterwards others see {}", differing(&found, &fresh)));
             }
+            self.on_replica(kind, &fresh).await?;
             let own =
                 kind.look.iter().chain(kind.attempt).filter(|sql| !kind.needed && !sql.contains("NOTIFY"));
             for sql in own {

@@ -56,6 +56,12 @@ impl Situation {
         kind.main || (self.main && (kind.has_values() || protocol == Protocol::Simple))
     }
 
+    /// Whether this pair is among the few that are seen where reads go to a replica too.
+    pub(crate) fn is_one_of_few(&self, kind: &Kind, protocol: Protocol) -> bool {
+        let usual = self.main || ["alone", "DO", "disconnect"].contains(&self.name);
+        kind.main && usual && (kind.has_values() || protocol == Protocol::Simple)
+    }
+
     /// The conversation about this kind of state; `None`: it makes no sense.
     pub(crate) fn talk(&self, number: usize, kind: &Kind, protocol: Protocol) -> Option<Talk> {
         (self.talk)(&Writer { number, kind, protocol })
