@@ -59,8 +59,9 @@ const UNDER_WAY: [UnderWay; 9] = [
     UnderWay {
         what: "a read that follows",
         before: BEGUN,
-        sql: "select 4711",
-        answer: "SELECT 1",
+        // As many rows as no answer to a probe has.
+        sql: "select 4711 from generate_series(1, 7)",
+        answer: "SELECT 7",
         told: Promise::Nothing,
     },
     UnderWay {
