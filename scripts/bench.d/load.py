@@ -1,8 +1,11 @@
-"""pgbench: one run against one target, and what it cost the target's process."""
+"""One run against one target: pgbench, or psql for COPY, and what it cost the target's process."""
 
 import os
 import re
+import shutil
+import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +15,16 @@ from postgres import DATABASE, USER
 
 @dataclass
 class Run:
-    """One run. Times of transactions in microseconds; `cpu_*` is the proxy's time per transaction, None without one."""
+    """One run. Times of transactions in microseconds; what the proxy has used is for each of them, None without one."""
 
     tps: float
     latency: float
     p50: float | None
     p99: float | None
+    p999: float | None
     cpu_user: float | None
     cpu_system: float | None
+    switches: float | None
     rss: int | None
 
     @property
@@ -29,34 +34,92 @@ class Run:
 
 # pgbench's -T also counts the time in which its clients connect: as many of them each second, at least.
 LOGINS_PER_SECOND = 250
+# Of pgbench's transactions, as many are in its log.
+SAMPLED = 0.1
 
 
-def pgbench(target, clients, seconds, protocol, folder, percentiles=False):
-    """`pgbench -S` with so many clients; raises if a single transaction failed."""
-    seconds += clients // LOGINS_PER_SECOND
-    command = ["pgbench", "-n", "-S", "-M", protocol, "-c", str(clients), "-j", str(min(clients, 2)),
-               "-T", str(seconds), "-h", "127.0.0.1", "-p", str(target.port), "-U", USER]
+def run(work, target, clients, seconds, folder, percentiles=False):
+    """One run of a workload; raises if a single transaction failed."""
+    run_one = copies if work.copy else pgbench
+    before = target.pid and machine.used(target.pid)
+    transactions, tps, latency = run_one(work, target, clients, seconds, folder, percentiles)
+    used = target.pid and machine.used(target.pid) - before
+    p50, p99, p999 = quantiles(Path(folder)) if percentiles else (None, None, None)
+    return Run(
+        tps=tps, latency=latency, p50=p50, p99=p99, p999=p999,
+        cpu_user=used and 1e6 * used.user / transactions,
+        cpu_system=used and 1e6 * used.system / transactions,
+        switches=used and used.switches / transactions,
+        rss=target.pid and machine.rss(target.pid),
+    )
+
+
+def environment(work):
+    mode = "require" if work.tls else "disable"
+    return {**os.environ, "PGSSLMODE": mode, "PGGSSENCMODE": "disable", "LC_ALL": "C"}
+
+
+def pgbench(work, target, clients, seconds, folder, percentiles):
+    """Transactions, how many a second, and their mean latency."""
+    seconds += 0 if "-C" in work.flags else clients // LOGINS_PER_SECOND
+    flags = list(work.flags)
+    if work.script:
+        script = Path(folder) / f"{work.name}.sql"
+        script.write_text(work.script)
+        flags += ["-f", str(script)]
+    command = ["pgbench", "-n", *flags, "-M", work.protocol, "-c", str(clients), "-j", str(min(clients, 2)),
+               "-T", str(seconds), "-h", target.host(work), "-p", str(target.port), "-U", USER]
     if percentiles:
-        command += ["-l", "--sampling-rate=0.1", "--log-prefix=latency"]
-    environment = {**os.environ, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable", "LC_ALL": "C"}
-    before = target.pid and machine.cpu(target.pid)
-    done = subprocess.run([*command, DATABASE], cwd=folder, env=environment, capture_output=True, text=True)
-    used = target.pid and machine.cpu(target.pid) - before
+        command += ["-l", f"--sampling-rate={SAMPLED}", "--log-prefix=latency"]
+    done = subprocess.run([*command, DATABASE], cwd=folder, env=environment(work), capture_output=True, text=True)
     if done.returncode != 0 or "aborted" in done.stderr:
         raise RuntimeError(f"pgbench against {target.name}: {last_line(done.stderr)}")
     transactions = number(r"transactions actually processed: (\d+)", done.stdout)
     failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
     if transactions == 0 or (failed and int(failed[1])):
         raise RuntimeError(f"pgbench against {target.name}: {done.stdout.strip()}")
-    p50, p99 = quantiles(Path(folder)) if percentiles else (None, None)
-    return Run(
-        tps=number(r"tps = ([\d.]+) \(without", done.stdout),
-        latency=1000 * number(r"latency average = ([\d.]+) ms", done.stdout),
-        p50=p50, p99=p99,
-        cpu_user=used and 1e6 * used.user / transactions,
-        cpu_system=used and 1e6 * used.system / transactions,
-        rss=target.pid and machine.rss(target.pid),
-    )
+    tps = re.search(r"tps = ([\d.]+) \((?:without|including reconnection)", done.stdout)
+    return transactions, float(tps[1]), 1000 * number(r"latency average = ([\d.]+) ms", done.stdout)
+
+
+def copies(work, target, clients, seconds, folder, _percentiles):
+    """The same of COPYs one after the other, each by a psql of its own."""
+    assert clients == 1
+    command = ["psql", "-XqAt", "-h", target.host(work), "-p", str(target.port), "-U", USER, "-d", DATABASE, "-c"]
+    data = Path(folder) / "rows"
+    if work.writes and not data.exists():
+        data.write_bytes((b"x" * 1000 + b"\n") * 100_000)
+    began, done = time.monotonic(), 0
+    while done == 0 or time.monotonic() - began < seconds:
+        with open(data if work.writes else os.devnull, "rb") as rows:
+            ended = subprocess.run([*command, work.copy], env=environment(work), stdin=rows, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        if ended.returncode != 0:
+            raise RuntimeError(f"psql against {target.name}: {last_line(ended.stderr)}")
+        done += 1
+    spent = time.monotonic() - began
+    return done, done / spent, 1e6 * spent / done
+
+
+def system_calls(work, target, clients, folder):
+    """System calls of the target for each transaction, by name, of a run of its own under strace; None without it."""
+    if not target.pid or work.copy or not shutil.which("strace"):
+        return None
+    report = Path(folder) / "strace"
+    tracer = subprocess.Popen(["strace", "-c", "-f", "-o", str(report), "-p", str(target.pid)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        transactions, _, _ = pgbench(work, target, clients, 2, folder, False)
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait()
+    found = {}
+    for line in report.read_text().splitlines()[2:]:
+        words = line.split()
+        if len(words) >= 5 and words[0][0].isdigit() and words[-1] != "total":
+            found[words[-1]] = int(words[3]) / transactions
+    return found
 
 
 def number(pattern, text):
@@ -74,12 +137,13 @@ def last_line(text):
 
 
 def quantiles(folder):
-    """Median and 99th percentile of the latencies in pgbench's sampled logs (third column), which are removed."""
+    """p50, p99 and p99.9 of the latencies in pgbench's sampled logs (third column), which are removed."""
     latencies = []
     for path in folder.glob("latency.*"):
         latencies += [int(line.split()[2]) for line in path.read_text().splitlines()]
         path.unlink()
     if not latencies:
-        return None, None
+        return None, None, None
     latencies.sort()
-    return latencies[len(latencies) // 2], latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)]
+    at = lambda per_mille: latencies[min(len(latencies) - 1, len(latencies) * per_mille // 1000)]
+    return at(500), at(990), at(999)

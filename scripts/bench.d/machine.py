@@ -64,20 +64,39 @@ def raise_open_files(wanted):
 
 
 @dataclass(frozen=True)
-class Cpu:
-    """Seconds of processor time, of all threads."""
+class Used:
+    """Seconds of processor time and context switches, of all threads."""
 
     user: float
     system: float
+    switches: int
 
     def __sub__(self, other):
-        return Cpu(self.user - other.user, self.system - other.system)
+        return Used(self.user - other.user, self.system - other.system, self.switches - other.switches)
 
 
-def cpu(pid):
-    """What the process has used until now (proc(5), stat, fields 14 and 15)."""
+def used(pid):
+    """What the process has used until now (proc(5): stat, fields 14 and 15; status of its threads)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return Cpu(int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND)
+    switches = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:
+            continue  # the thread has ended
+        switches += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+    return Used(int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND, switches)
+
+
+def certificate(folder):
+    """A certificate and its key for this machine: two paths that the servers' user may read."""
+    crt, key = folder / "server.crt", folder / "server.key"
+    if not crt.exists():
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", crt], check=True, capture_output=True)
+        give_to_server_user(crt)
+        give_to_server_user(key)
+    return crt, key
 
 
 def rss(pid):

@@ -52,7 +52,7 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [binaries() / "postgres", "-D", self.data, "-p", str(self.port),
-                 "-c", f"listen_addresses={self.host}"],
+                 "-c", f"listen_addresses={self.host}", "-c", f"unix_socket_directories={self.data}"],
                 cwd="/", stdout=log, stderr=log, **machine.server_user())
         try:
             wire.wait_until_it_answers(self.process, self.port, self.user, "postgres", host=self.host)
@@ -100,7 +100,6 @@ class Cluster:
         primary.run("initdb", "-D", primary.data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         with open(primary.data / "postgresql.auto.conf", "a") as settings:
             settings.write(
-                "unix_socket_directories = ''\n"
                 f"max_connections = {self.max_connections}\nshared_buffers = '256MB'\n"
                 "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
                 "autovacuum = off\nmax_wal_size = '4GB'\nlogging_collector = off\n"
@@ -110,6 +109,7 @@ class Cluster:
         subprocess.run(
             ["pgbench", "-i", "-q", "-s", str(self.scale), "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER, DATABASE],
             check=True, capture_output=True)
+        primary.ask("CREATE UNLOGGED TABLE copied (row text)", DATABASE)
         for replica in self.replicas:
             replica.run("pg_basebackup", "-D", replica.data, "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER,
                         "-R", "-X", "stream", "-c", "fast", "--no-sync")

@@ -9,7 +9,8 @@ Written by `scripts/bench`; run it again rather than editing this page. pgbench,
 replicas, not durable: `fsync = off`), and the proxies share one machine, so throughput says how little the proxy takes
 from the others. Rounds are interleaved (A B C A B C); each figure is the median of the rounds, the range beside it is
 their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run, logins
-included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, TCP on 127.0.0.1, no TLS.
+included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, over TCP on 127.0.0.1 and
+without TLS where nothing else is said. Latencies are of one in ten transactions; context switches are the proxy's.
 
 Server connections are what a pooler is to save, so each proxy has as many: PgBouncer all of them to the primary, pgweir half
 of them to each of two replicas. That isn't the same to Postgres: two servers on one machine have two buffer caches and more
@@ -26,7 +27,10 @@ def median(values):
 
 def number(value, digits=0):
     """As people read it; a dash for nothing."""
-    return "–" if value is None else f"{value:,.{digits}f}"
+    if value is None:
+        return "–"
+    digits = max(digits, 2 if value < 10 and digits == 0 else digits)
+    return f"{value:,.{digits}f}"
 
 
 def ratio(value, reference):
@@ -51,8 +55,8 @@ def facts_table(facts):
 
 def load_table(results):
     """`results`: target → runs, or the text of what failed. The first name that begins with PgBouncer is the reference."""
-    head = ["target", "tps", "range", "vs PgBouncer", "latency, ms", "p50, ms", "p99, ms", "CPU/tx, µs", "user",
-            "system", "vs PgBouncer", "RSS, MiB"]
+    head = ["target", "tps", "range", "vs PgBouncer", "latency, ms", "p50, ms", "p99, ms", "p99.9, ms", "CPU/tx, µs", "user",
+            "system", "vs PgBouncer", "switches/tx", "RSS, MiB"]
     reference = next((runs for target, runs in results.items()
                       if target.name.startswith("PgBouncer") and not isinstance(runs, str)), [])
     reference_tps = median([run.tps for run in reference])
@@ -69,11 +73,24 @@ def load_table(results):
             number(median([run.latency for run in runs]) / 1000, 2),
             number(thousandth(median([run.p50 for run in runs])), 2),
             number(thousandth(median([run.p99 for run in runs])), 2),
+            number(thousandth(median([run.p999 for run in runs])), 2),
             number(cpu, 1), number(median([run.cpu_user for run in runs]), 1),
             number(median([run.cpu_system for run in runs]), 1), ratio(cpu, reference_cpu),
+            number(median([run.switches for run in runs]), 2),
             number(mebibytes(median([run.rss for run in runs])), 1),
         ])
     return table(head, rows)
+
+
+def calls_line(calls):
+    """`calls`: target → system calls for each transaction, by name. Those that matter, in one line for each target."""
+    lines = []
+    for target, found in calls.items():
+        if found:
+            often = sorted(((count, name) for name, count in found.items() if count >= 0.01), reverse=True)
+            lines.append(f"System calls for each transaction, {target.name}: {sum(found.values()):.2f} ("
+                         + ", ".join(f"{name} {count:.2f}" for count, name in often[:6]) + ").")
+    return "\n\n".join(lines)
 
 
 def idle_table(results):

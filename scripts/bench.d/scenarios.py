@@ -9,6 +9,10 @@ import machine
 import targets
 import wire
 from postgres import DATABASE, USER
+from workloads import WORKLOADS
+
+# More server connections than this nobody is given.
+MOST_SERVERS = 2000
 
 
 @dataclass
@@ -22,6 +26,7 @@ class Plan:
     pool: int
     idle: int
     percentiles: bool
+    system_calls: bool
     pgweir: object  # path of the binary
 
 
@@ -30,18 +35,28 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def make_targets(plan, folder, cluster, protocol, clients):
-    """PgBouncer 1.18 has no prepared statements in transaction mode: session mode then, a server for each client."""
-    mode, pool = ("transaction", plan.pool) if protocol == "simple" else ("session", max(clients, plan.pool))
+def make_targets(plan, folder, cluster, work, clients):
+    """The targets of a workload. Where PgBouncer is in session mode it has a server for each client."""
+    mode, pool = ("session", max(clients, plan.pool)) if work.session_mode else ("transaction", plan.pool)
     made = {
         "direct": lambda: targets.Direct(cluster),
-        "pgbouncer": lambda: targets.PgBouncer(folder, cluster, mode, pool),
-        "pgbouncer-replicas": lambda: targets.PgBouncer(folder, cluster, mode, pool, to_replicas=True),
+        "pgbouncer": lambda: targets.PgBouncer(folder, cluster, work, mode, pool),
+        "pgbouncer-replicas": lambda: targets.PgBouncer(folder, cluster, work, mode, pool, to_replicas=True),
         "haproxy": lambda: targets.HaProxy(folder, cluster),
-        "pgweir": lambda: targets.Pgweir(folder, cluster, -(-plan.pool // len(cluster.replicas)), plan.pgweir),
-        "pgweir-wide": lambda: targets.Pgweir(folder, cluster, plan.pool, plan.pgweir, "pgweir, wide"),
+        "pgweir": lambda: targets.Pgweir(folder, cluster, work, -(-plan.pool // len(cluster.replicas)), plan.pgweir),
+        "pgweir-wide": lambda: targets.Pgweir(folder, cluster, work, plan.pool, plan.pgweir, "pgweir, wide"),
     }
-    return [make() for name, make in made.items() if name in plan.only]
+    without = set()
+    if work.tls:
+        without |= {"direct", "haproxy"}
+    if work.unix:
+        without |= {"haproxy"}
+    if work.writes:
+        without |= {"pgbouncer-replicas"}
+    if clients > MOST_SERVERS:
+        # What has a server connection for each client.
+        without |= {"direct", "haproxy"} | ({"pgbouncer", "pgbouncer-replicas"} if work.session_mode else set())
+    return [make() for name, make in made.items() if name in plan.only - without]
 
 
 def interleaved(plan, chosen, measure):
@@ -79,18 +94,23 @@ def describe(value):
     return f"{(after - before) / clients:,.0f} bytes for each of {clients} idle clients"
 
 
-def select(plan, folder, cluster, protocol, clients):
-    """`pgbench -S`."""
-    chosen = make_targets(plan, folder, cluster, protocol, clients)
+def measure_all(plan, folder, cluster, work, clients):
+    """A workload with so many clients."""
+    warm = set()
 
     def measure(target):
+        if work.name == "copy-in":
+            cluster.primary.ask("TRUNCATE copied", DATABASE)
         if target not in warm:
-            load.pgbench(target, clients, 1, protocol, folder)
+            load.run(work, target, clients, 1, folder)
             warm.add(target)
-        return load.pgbench(target, clients, plan.seconds, protocol, folder, plan.percentiles)
+        value = load.run(work, target, clients, plan.seconds, folder, plan.percentiles and not work.copy)
+        if plan.system_calls and target not in target_calls:
+            target_calls[target] = load.system_calls(work, target, clients, folder)
+        return value
 
-    warm = set()
-    return interleaved(plan, chosen, measure)
+    target_calls = {}
+    return interleaved(plan, make_targets(plan, folder, cluster, work, clients), measure), target_calls
 
 
 def idle(plan, folder, cluster):
@@ -98,7 +118,7 @@ def idle(plan, folder, cluster):
     results = {}
     for turn in range(plan.rounds):
         once = replace(plan, only=plan.only - {"pgbouncer-replicas", "pgweir-wide"})
-        for target in make_targets(once, folder, cluster, "simple", plan.idle):
+        for target in make_targets(once, folder, cluster, WORKLOADS[0], plan.idle):
             if target.name in ("direct", "HAProxy"):
                 continue  # no pool: a server connection for each idle client
             key = next((known for known in results if known.name == target.name), target)

@@ -17,7 +17,12 @@ class Direct:
 
     def __init__(self, cluster):
         self.port = cluster.primary.port
+        self.folder = cluster.primary.data
         self.pid = None
+
+    def host(self, work):
+        """Where a workload finds it: an address, or the folder of its Unix socket."""
+        return str(self.folder) if work.unix else "127.0.0.1"
 
     def __enter__(self):
         return self
@@ -39,6 +44,10 @@ class Proxy:
     @property
     def pid(self):
         return self.process.pid
+
+    def host(self, work):
+        """As `Direct.host`."""
+        return str(self.folder) if work.unix else "127.0.0.1"
 
     def command(self):
         """The command line; writes the configuration that it names."""
@@ -71,8 +80,9 @@ class PgBouncer(Proxy):
     `to_replicas`: not to the primary but to the replicas in turn, as one sets it up by hand for what only reads.
     """
 
-    def __init__(self, folder, cluster, mode, pool, to_replicas=False):
+    def __init__(self, folder, cluster, work, mode, pool, to_replicas=False):
         super().__init__(folder)
+        self.work = work
         self.name = "PgBouncer" if mode == "transaction" else "PgBouncer, session mode"
         self.nodes = cluster.replicas if to_replicas else [cluster.primary]
         where = f"{len(self.nodes)} replicas" if to_replicas else "the primary"
@@ -80,7 +90,11 @@ class PgBouncer(Proxy):
         self.mode, self.pool = mode, pool
 
     def command(self):
-        hosts = ",".join(node.host for node in self.nodes)
+        hosts = ",".join(server_host(node, self.work) for node in self.nodes)
+        tls = ""
+        if self.work.tls:
+            crt, key = machine.certificate(self.folder)
+            tls = f"client_tls_sslmode = allow\nclient_tls_cert_file = {crt}\nclient_tls_key_file = {key}\n"
         users = self.write(f"pgbouncer-{self.port}.txt", f'"{USER}" ""\n')
         ini = self.write(f"pgbouncer-{self.port}.ini", f"""\
 [databases]
@@ -88,15 +102,15 @@ class PgBouncer(Proxy):
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}
-unix_socket_dir =
+unix_socket_dir = {self.folder if self.work.unix else ""}
 auth_type = trust
 auth_file = {users}
 pool_mode = {self.mode}
 default_pool_size = {self.pool}
-max_client_conn = 10000
+max_client_conn = 12000
 log_connections = 0
 log_disconnections = 0
-""")
+{tls}""")
         return [pgbouncer_binary(), ini]
 
 
@@ -134,24 +148,29 @@ class Pgweir(Proxy):
     `pool`: server connections to each node. Reads go to the replicas alone, so they share as many times that.
     """
 
-    def __init__(self, folder, cluster, pool, binary, name="pgweir"):
+    def __init__(self, folder, cluster, work, pool, binary, name="pgweir"):
         super().__init__(folder)
+        self.work = work
         self.name = name
         self.note = f"transaction mode, split on, {pool} server connections to each of {len(cluster.replicas)} replicas"
         self.cluster, self.pool, self.binary = cluster, pool, binary
 
     def command(self):
-        nodes = "".join(f"      {node.name}: {{host: {node.host}, port: {node.port}}}\n"
+        tls = ""
+        if self.work.tls:
+            crt, key = machine.certificate(self.folder)
+            tls = f"  tls: {{mode: allow, certificate: {crt}, key: {key}}}\n"
+        nodes = "".join(f"      {node.name}: {{host: {server_host(node, self.work)}, port: {node.port}}}\n"
                         for node in [self.cluster.primary, *self.cluster.replicas])
         config = self.write(f"pgweir-{self.port}.yaml", f"""\
 listen:
   tcp: ["127.0.0.1:{self.port}"]
-  unix_dir: null
+  unix_dir: {self.folder if self.work.unix else "null"}
   http: null
-auth: {{method: trust}}
+{tls}auth: {{method: trust}}
 users:
   {USER}: {{password: unused}}
-limits: {{max_client_conn: 10000}}
+limits: {{max_client_conn: 12000}}
 pool: {{mode: transaction, size: {self.pool}}}
 clusters:
   local:
@@ -163,6 +182,11 @@ clusters:
   {DATABASE}: {{cluster: local, dbname: {DATABASE}}}
 """)
         return [str(self.binary), "run", "-c", config]
+
+
+def server_host(node, work):
+    """Where a proxy finds a server: an address, or the folder of its Unix socket."""
+    return str(node.data) if work.unix else node.host
 
 
 def pgbouncer_binary():
