@@ -7,12 +7,13 @@ use std::rc::Rc;
 
 use backend::{Lease, LocalPool, Server};
 use config::PoolMode;
-use sql::facts::{Access, Facts};
+use sql::facts::{Access, Facts, Kind};
 use sql::hidden::Currval;
 use wire::{ErrorReport, SqlState};
 
 use crate::book::Book;
 use crate::session::Session;
+use crate::work::{Planned, Work};
 
 /// Where the session's nextval may have been called last: pool and backend.
 pub(crate) type WroteAt = (u64, u32);
@@ -88,11 +89,14 @@ impl Book {
 
 impl Session {
     /// The connection on which this session called nextval, if it is idle, and somebody asks for such values here or is
-    /// taken to.
+    /// taken to. A lone read has no need of it.
     #[inline]
-    pub(crate) fn try_own(&self, pool: &Rc<LocalPool>) -> Option<Lease> {
+    pub(crate) fn try_own(&self, work: &Work, pool: &Rc<LocalPool>) -> Option<Lease> {
         let (id, backend) = self.book.wrote_at?;
         if id != pool.shared.id || !pool.shared.sequences.is_kept_apart() {
+            return None;
+        }
+        if self.book.begun.is_none() && is_lone_read(work) {
             return None;
         }
         pool.try_lease_own(backend, self.book.pid)
@@ -104,6 +108,17 @@ impl Session {
         self.book.asks_currval = false;
         self.group.shared.pools.iter().flatten().for_each(|pool| pool.sequences.note());
     }
+}
+
+/// Whether a request is a Query that neither calls nextval nor asks what that gave.
+#[cold]
+fn is_lone_read(work: &Work) -> bool {
+    let reads = |facts: &Facts| {
+        facts.access == Access::Read && !facts.hidden.runs_code && facts.hidden.currval == Currval::No
+    };
+    let begins = |facts: &Facts| facts.statements.iter().any(|s| matches!(s.kind, Kind::Begin(_)));
+    work.planned.len() == 1
+        && matches!(work.planned.front(), Some(Planned::Query(facts)) if reads(facts) && !begins(facts))
 }
 
 fn at(server: &Server) -> WroteAt {

@@ -32,7 +32,7 @@ impl Session {
     ) -> Result<Leased, End> {
         let chosen = self.choose(target, &[], now);
         if let Ok(pool) = &chosen {
-            if let Some(lease) = self.try_own(pool) {
+            if let Some(lease) = self.try_own(work, pool) {
                 return Ok(Ok(lease));
             }
             if let Some(lease) = poll_fn(|cx| Poll::Ready(pool.try_lease_heard(cx))).await {
