@@ -61,5 +61,4 @@ pub(crate) async fn found_and_replaced(world: &World) {
     assert!(log.told().is_empty(), "{:#?}", log.told());
     let report = world.verdict(&log.history, None);
     assert!(report.is_clean() && report.longest < WAIT, "{report}");
-    world.rejoin(old);
 }

@@ -102,7 +102,7 @@ impl Conflict<'_> {
             world.cluster.psql_as(0, "app", "app", sql).unwrap();
             world.cluster.wait_all_caught_up().unwrap();
         });
-        Conflict { world, client: world.pgweir.client("app", "app").connect().await.unwrap() }
+        Conflict { world, client: world.pgweir.client("app", "anything").connect().await.unwrap() }
     }
 
     /// Sends a read, and waits until a replica is at it.

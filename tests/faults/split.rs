@@ -46,7 +46,6 @@ pub(crate) async fn both_stay_up(world: &World) {
     let losses = Losses::new().of(old_port, commits, promoted);
     let report = world.verdict(&log.history, Some(&losses));
     assert!(report.is_clean() && report.longest < WAIT, "{report}");
-    world.rejoin(old);
 }
 
 /// No transaction that began from then on wrote there, and none of them is there.

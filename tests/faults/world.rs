@@ -104,7 +104,7 @@ impl World {
         });
     }
 
-    /// Makes a node that is down, or was cut off, a replica of the primary again.
+    /// Makes a node that is down a replica of the primary again.
     pub(crate) fn rejoin(&self, node: usize) {
         block_in_place(|| self.cluster.follow(node, self.cluster.primary().index()).unwrap());
     }
@@ -151,5 +151,7 @@ pub(crate) fn setup(cluster: &Cluster) -> Setup {
         .set("clusters.pg.server_connections", "40")
         .set("pool.server_connect_timeout", "1s")
         .set("health", "{interval: 500ms, timeout: 500ms, failures: 2}")
+        // Its reads go to a replica whatever was written.
+        .set("databases.anything", "{cluster: pg, dbname: app, route: {consistency: eventual}}")
         .set("failover.wait", &format!("{}s", WAIT.as_secs()))
 }
