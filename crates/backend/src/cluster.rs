@@ -115,6 +115,17 @@ impl Cluster {
     /// Publishes a change to one node's view; wakes who waits for one. A node that may be read from again begins with a
     /// small part of its share.
     pub fn update(&self, node: NodeIndex, change: impl Fn(&mut NodeView)) {
+        if self.measure(node, change) {
+            self.changes.send_modify(|n| *n += 1);
+            if self.view().has_unusable() {
+                self.alarm.send_modify(|n| *n += 1);
+            }
+        }
+    }
+
+    /// Publishes what was measured of a node, lag or the part of its share: nobody waits for that, and it changes all
+    /// the time. Says whether it has changed.
+    pub(crate) fn measure(&self, node: NodeIndex, change: impl Fn(&mut NodeView)) -> bool {
         let mut changed = false;
         self.view.rcu(|old| {
             let new = old.with(|nodes| {
@@ -129,12 +140,7 @@ impl Cluster {
             changed = new != **old;
             new
         });
-        if changed {
-            self.changes.send_modify(|n| *n += 1);
-            if self.view().has_unusable() {
-                self.alarm.send_modify(|n| *n += 1);
-            }
-        }
+        changed
     }
 
     /// Traffic has seen that a node may not be what it was: a connection to it was lost, or it refused what it must not

@@ -119,7 +119,7 @@ fn publish(cluster: &Cluster, node: NodeIndex, lag: Option<Lag>, limit: Option<M
     if was == lag {
         return;
     }
-    cluster.update(node, |view| view.lag = lag);
+    cluster.measure(node, |view| view.lag = lag);
     let (before, after) = (was.unwrap_or_default().is_within(limit), lag.unwrap_or_default());
     let (cluster, node) = (cluster.config.name.as_str(), cluster.node(node).name.as_str());
     match (before, after.is_within(limit)) {

@@ -27,7 +27,7 @@ pub(super) async fn keep(cluster: Arc<Cluster>, whole: Duration) {
         tokio::time::sleep((whole / 20).clamp(STEPS.0, STEPS.1).min(whole)).await;
         let gained = gain(since.elapsed(), whole);
         for node in easing(&cluster.view()) {
-            cluster.update(node, |view| view.ease = view.ease.saturating_add(gained).min(FULL_EASE));
+            cluster.measure(node, |view| view.ease = view.ease.saturating_add(gained).min(FULL_EASE));
         }
     }
 }
