@@ -213,6 +213,8 @@ const CODE: &str = "
     create function harmless(v text) returns int language plpgsql as 'begin return 1; end';
     create function own_step(s text, v text) returns text language sql as 'select maybe(v)';
     create aggregate own_agg(text) (sfunc = own_step, stype = text);
+    create table said (v text);
+    create view seen as select v, maybe(v) as x from said;
     create function named(n text, v text) returns text language plpgsql as
         $$begin return set_config('app.' || n, v, false); end$$;
 ";

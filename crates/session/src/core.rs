@@ -46,6 +46,8 @@ pub struct Core {
     pub(crate) learned: Learned,
     /// What the code of the databases leaves behind in sessions.
     pub(crate) learned_code: RefCell<LearnedCode>,
+    /// In some database a view, a policy or an operator runs code that may leave something in its session.
+    pub(crate) reads_run_code: Cell<bool>,
     /// How often sessions were pinned.
     pub pins: Pins,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
@@ -68,6 +70,7 @@ impl Core {
             hasher: foldhash::fast::RandomState::default(),
             learned: Learned::default(),
             learned_code: RefCell::default(),
+            reads_run_code: Cell::new(false),
             pins: Pins::default(),
             spare: RefCell::default(),
             spare_small: RefCell::default(),

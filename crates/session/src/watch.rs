@@ -109,7 +109,7 @@ impl Book {
         facts: &Arc<Facts>,
         sql: &[u8],
     ) {
-        if facts.hidden.runs_code && self.mode != PoolMode::Session {
+        if (facts.hidden.runs_code || at.core.reads_run_code.get()) && self.mode != PoolMode::Session {
             let circumstances = self.circumstances(at.core, at.group, server);
             let redefined = self.watch.as_ref().is_some_and(|watch| watch.redefines);
             if redefined || !facts.hidden.is_quiet(circumstances) {

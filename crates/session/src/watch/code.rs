@@ -55,6 +55,8 @@ pub(crate) struct CodeMap {
     everywhere: Traits,
     /// All of them together.
     any: Traits,
+    /// A view, a policy or an operator may: what only reads has to be judged too.
+    by_reading: bool,
     /// Functions of libraries that may keep something in their process: name and schema.
     libraries: Vec<(String, String)>,
     /// Something may call currval or lastval that no text names.
@@ -141,6 +143,8 @@ pub(crate) const SOURCES: &str = "\
       WHERE p.oid >= 16384 AND l.lanname = 'c' AND p.provolatile = 'v' AND p.prokind = 'f' \
       AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
       WHERE d.classid = 1255 AND d.objid = p.oid AND d.deptype = 'e') \
+    UNION ALL SELECT 'reads', relname, NULL FROM pg_catalog.pg_class \
+      WHERE oid >= 16384 AND (relkind = 'v' OR relrowsecurity) \
     UNION ALL SELECT 'currval', NULL, NULL FROM named_currval WHERE found \
     UNION ALL SELECT 'names', a.proname, p.proname FROM pg_catalog.pg_aggregate g \
       JOIN calls a ON a.oid = g.aggfnoid \
@@ -158,12 +162,17 @@ impl CodeMap {
             BUILT_IN.iter().map(|(name, traits)| ((*name).into(), *traits)).collect();
         let mut named: HashMap<Box<str>, HashSet<Box<str>>> = HashMap::new();
         let mut map = Self::default();
+        // Views, and tables with policies.
+        let mut related: HashSet<Box<str>> = HashSet::new();
         let mut everywhere = Traits::NONE;
         for [kind, name, text] in rows {
             let name = name.as_deref().unwrap_or_default().to_lowercase();
             let text = text.as_deref().unwrap_or_default();
             match kind.as_deref().unwrap_or_default() {
                 // So much code that nobody reads it all.
+                "reads" => {
+                    related.insert(name.into());
+                }
                 "big" => everywhere = everywhere.and(Traits::DYNAMIC),
                 "currval" => map.calls_currval = true,
                 "library" => {
@@ -194,12 +203,18 @@ impl CodeMap {
         everywhere = everywhere.and(loud.remove(EVERYWHERE).unwrap_or_default());
         let own = loud.iter().filter(|(name, _)| !is_built_in(name));
         let any = own.fold(everywhere, |all, (_, traits)| all.and(*traits));
-        Self { loud, everywhere, any, ..map }
+        let by_reading = !everywhere.is_none() || related.iter().any(|name| loud.contains_key(name));
+        Self { loud, everywhere, any, by_reading, ..map }
     }
 
     /// What any function of the database may do.
     pub(crate) fn any(&self) -> Traits {
         self.any
+    }
+
+    /// Whether what only reads may run code that leaves something.
+    pub(crate) fn by_reading(&self) -> bool {
+        self.by_reading
     }
 
     /// Whether something may call currval or lastval that no text names.
@@ -231,6 +246,12 @@ impl CodeMap {
                 Kind::Unknown => Traits::ALL,
                 _ => Traits::NONE,
             });
+        }
+        if !facts.hidden.runs_code {
+            // What is built in its facts tell.
+            let of = |word: &str| self.loud.get(word).copied().unwrap_or_default();
+            let others = words(&text).filter(|word| !is_built_in(word));
+            return others.fold(traits, |all, word| all.and(of(word)));
         }
         traits = traits.and(self.of_words(&text));
         if text.contains("u&\"") || facts.statements.is_empty() {
@@ -455,6 +476,7 @@ mod tests {
             row("names", "a_view", "audited"),
             row("names", "seen", "set_config"),
             row("foreign", "py", "return 1"),
+            row("reads", "a_view", ""),
         ];
         let mut names = Names::default();
         let map = CodeMap::of(&rows, &mut names);
@@ -476,5 +498,6 @@ mod tests {
         assert!(of("do $$begin set a.b = 1; end$$").has(Traits::LEAVES));
         assert_eq!(of("do $$begin perform quiet(); end$$"), Traits::NONE);
         assert_eq!(map.any(), Traits::LEAVES.and(Traits::DYNAMIC));
+        assert!(map.by_reading());
     }
 }

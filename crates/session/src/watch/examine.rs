@@ -36,7 +36,9 @@ pub(super) async fn examine(
             tracing::debug!(%report, "the code of a database could not be read");
             CodeMap::unread()
         });
-        core.learned_code.borrow_mut().read_map(&pool, epoch, &rows);
+        if core.learned_code.borrow_mut().read_map(&pool, epoch, &rows) {
+            core.reads_run_code.set(true);
+        }
     }
     let keeps_something = core.learned_code.borrow().map(&pool, epoch).is_some_and(|map| {
         if map.calls_currval() {

@@ -54,12 +54,15 @@ impl LearnedCode {
     }
 
     /// The answer to the question for a database's sources.
-    pub(super) fn read_map(&mut self, pool: &SharedPool, epoch: u64, rows: &[Row]) {
+    /// True if what only reads has to be judged too.
+    pub(super) fn read_map(&mut self, pool: &SharedPool, epoch: u64, rows: &[Row]) -> bool {
         let map = CodeMap::of(rows, &mut self.names);
+        let by_reading = map.by_reading();
         if self.maps.len() >= REMEMBERED {
             self.maps.clear();
         }
         self.maps.insert(database(pool), (epoch, map));
+        by_reading
     }
 
     /// A text whose code may do anything has left nothing behind.
