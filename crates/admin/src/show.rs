@@ -8,6 +8,7 @@ pub(crate) mod configured;
 pub(crate) mod listeners;
 pub(crate) mod nodes;
 pub(crate) mod pools;
+pub(crate) mod positions;
 pub(crate) mod process;
 pub(crate) mod sockets;
 pub(crate) mod stats;

@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use route::Catalog;
+use route::consistency::{Slots, Written};
 use tokio::sync::{Notify, watch};
+
+use crate::positions::Positions;
 
 /// The catalogs of one cluster, by the databases' names there.
 #[derive(Debug)]
 pub(crate) struct Catalogs {
     /// Whether anything would ask them: a cluster of one node has nowhere else to send a read.
     needed: bool,
+    positions: Arc<Positions>,
     all: watch::Sender<Vec<Arc<DatabaseCatalog>>>,
 }
 
@@ -25,19 +29,23 @@ pub struct DatabaseCatalog {
     /// How often it was said to have changed.
     marks: Mutex<u64>,
     clients: AtomicUsize,
+    /// Which round its tables need, and the rounds of its cluster.
+    written: Written,
+    positions: Arc<Positions>,
+    needed: bool,
     /// Something is to be done: it has changed, or somebody is here who needs it.
     wake: Notify,
 }
 
 impl Catalogs {
-    pub(crate) fn new(nodes: usize) -> Self {
-        Self { needed: nodes > 1, all: watch::Sender::new(Vec::new()) }
+    pub(crate) fn new(nodes: usize, positions: Arc<Positions>) -> Self {
+        Self { needed: nodes > 1, positions, all: watch::Sender::new(Vec::new()) }
     }
 
     /// The catalog of a database; from now on it is kept.
     pub(crate) fn of(&self, dbname: &str) -> Arc<DatabaseCatalog> {
         if !self.needed {
-            return Arc::new(DatabaseCatalog::new(dbname, Arc::clone(Catalog::unavailable())));
+            return Arc::new(self.new_catalog(dbname, Arc::clone(Catalog::unavailable())));
         }
         let mut found = None;
         self.all.send_if_modified(|all| {
@@ -45,12 +53,30 @@ impl Catalogs {
             if found.is_some() {
                 return false;
             }
-            let new = Arc::new(DatabaseCatalog::new(dbname, Arc::new(Catalog::unsettled())));
+            let new = Arc::new(self.new_catalog(dbname, Arc::new(Catalog::unsettled())));
             all.push(Arc::clone(&new));
             found = Some(new);
             true
         });
         found.unwrap_or_else(|| unreachable!("it was just made"))
+    }
+
+    pub(crate) fn wrote_anything(&self) {
+        self.all.borrow().iter().for_each(|catalog| catalog.wrote(Slots::ANY));
+    }
+
+    fn new_catalog(&self, dbname: &str, catalog: Arc<Catalog>) -> DatabaseCatalog {
+        DatabaseCatalog {
+            dbname: dbname.to_owned(),
+            current: ArcSwap::new(catalog),
+            version: AtomicU64::new(next_version()),
+            marks: Mutex::new(0),
+            clients: AtomicUsize::new(0),
+            written: Written::default(),
+            positions: Arc::clone(&self.positions),
+            needed: self.needed,
+            wake: Notify::new(),
+        }
     }
 
     /// All of them, and those that come to be.
@@ -60,17 +86,6 @@ impl Catalogs {
 }
 
 impl DatabaseCatalog {
-    fn new(dbname: &str, catalog: Arc<Catalog>) -> Self {
-        Self {
-            dbname: dbname.to_owned(),
-            current: ArcSwap::new(catalog),
-            version: AtomicU64::new(next_version()),
-            marks: Mutex::new(0),
-            clients: AtomicUsize::new(0),
-            wake: Notify::new(),
-        }
-    }
-
     /// What was last published.
     pub fn current(&self) -> Arc<Catalog> {
         self.current.load_full()
@@ -102,7 +117,12 @@ impl DatabaseCatalog {
         let now = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = *now == marks;
         if holds && !Arc::ptr_eq(&self.current.load(), catalog) {
+            let was_known = self.current.load().size().is_some();
             self.store(Arc::clone(catalog));
+            if was_known {
+                // Somebody else has changed it: what was written may be read by way of other tables now.
+                self.wrote(Slots::ANY);
+            }
         }
         holds
     }
@@ -110,6 +130,25 @@ impl DatabaseCatalog {
     fn store(&self, catalog: Arc<Catalog>) {
         self.current.store(catalog);
         self.version.store(next_version(), Ordering::Release);
+    }
+
+    /// These tables may have been written, and the writer is about to be told.
+    pub fn wrote(&self, slots: Slots) {
+        if self.needed {
+            self.written.mark(slots, self.positions.next_round());
+        }
+    }
+
+    /// The tables that a text may write, as this finds them by the catalog, for `wrote`.
+    #[inline]
+    pub fn writes(&self, find: impl FnOnce(&Catalog) -> Slots) -> Slots {
+        if self.needed { find(&self.current.load()) } else { Slots::NONE }
+    }
+
+    /// The round that a read of these tables needs.
+    #[inline]
+    pub fn need(&self, read: Slots) -> u64 {
+        self.written.need(read)
     }
 
     pub(crate) async fn woken(&self) {
@@ -143,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_published_after_it() {
-        let catalogs = Catalogs::new(2);
+        let catalogs = Catalogs::new(2, Arc::new(Positions::new(2)));
         let database = catalogs.of("app");
         assert!(Arc::ptr_eq(&database, &catalogs.of("app")));
         let read = || Arc::new(Catalog::of(route::CatalogRows::default()));
@@ -161,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_single_node_needs_none() {
-        let database = Catalogs::new(1).of("app");
+        let database = Catalogs::new(1, Arc::new(Positions::new(1))).of("app");
         assert!(Arc::ptr_eq(&database.current(), Catalog::unavailable()));
         database.mark_changed();
         assert!(Arc::ptr_eq(&database.current(), Catalog::unavailable()));

@@ -14,6 +14,7 @@ use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
 use crate::listen::Listeners;
 use crate::looks::Looks;
+use crate::positions::Positions;
 use crate::traffic::Traffic;
 
 /// A cluster at run time.
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub(crate) catalogs: Catalogs,
     /// Its listening connections.
     pub listeners: Listeners,
+    /// How far its nodes are.
+    pub positions: Arc<Positions>,
     view: ArcSwap<ClusterView>,
     /// Nodes that return start slowly, since somebody looks after their way back.
     pub(crate) slow_start: AtomicBool,
@@ -100,11 +103,12 @@ impl Cluster {
                 })
                 .collect(),
         );
-        let catalogs = Catalogs::new(config.nodes.len());
+        let positions = Arc::new(Positions::new(config.nodes.len()));
+        let catalogs = Catalogs::new(config.nodes.len(), Arc::clone(&positions));
         let listeners = Listeners::new();
         let (view, changes) = (ArcSwap::from_pointee(view), watch::Sender::new(0));
         let (slow_start, retired) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, config, nodes, catalogs, listeners, view, slow_start, retired, changes, alarm }
+        Self { id, config, nodes, catalogs, listeners, positions, view, slow_start, retired, changes, alarm }
     }
 
     /// What is known now.
@@ -173,6 +177,11 @@ impl Cluster {
         self.view.rcu(|old| old.with_leader(leader));
         self.changes.send_modify(|n| *n += 1);
         self.nodes.iter().for_each(|node| node.suspicion.notify_one());
+    }
+
+    /// Something was written of which this cluster knows no more.
+    pub fn wrote_anything(&self) {
+        self.catalogs.wrote_anything();
     }
 
     /// A reload has put another cluster in its place: nobody looks after its view any more.

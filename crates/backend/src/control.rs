@@ -6,6 +6,8 @@
 //! replicas needs another one for each database that clients are connected to, eight at most: its catalog is read
 //! there (`catalog`).
 //!
+//! A cluster with replicas has one more to each of its nodes: positions are sampled there (`positions`).
+//!
 //! All of it belongs on the slow runtime, never on a core that relays.
 
 mod catalog;
@@ -17,6 +19,7 @@ mod lag;
 mod node;
 mod outliers;
 mod patroni;
+mod positions;
 mod probe;
 mod slow_start;
 
@@ -54,7 +57,8 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
     let catalogs: Vec<_> =
         directory.clusters().iter().map(|cluster| catalog::register(&directory.config, cluster)).collect();
     let nodes: usize = directory.clusters().iter().map(|cluster| cluster.nodes.len()).sum();
-    let count = nodes + catalogs.iter().sum::<usize>();
+    let sampled = directory.clusters().iter().filter(|cluster| cluster.nodes.len() > 1).count();
+    let count = nodes + sampled + catalogs.iter().sum::<usize>();
     let (first_probes, unprobed) = watch::channel(count);
     let first_probes = Arc::new(first_probes);
     let health = &directory.config.health;
@@ -82,6 +86,12 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
         tasks.spawn(lag::keep(Arc::clone(cluster), connections, Arc::clone(&directory.config)));
         tasks.spawn(slow_start::keep(Arc::clone(cluster), health.slow_start));
         tasks.spawn(outliers::keep(Arc::clone(cluster)));
+        if cluster.nodes.len() > 1 {
+            let (cluster, login) = (Arc::clone(cluster), login.clone());
+            let first_rounds = Arc::clone(&first_probes);
+            let sampled = move || first_rounds.send_modify(|left| *left -= 1);
+            tasks.spawn(positions::keep(cluster, login, Health::clone(health), sampled));
+        }
         let (cluster, health) = (Arc::clone(cluster), Health::clone(health));
         let first_looks = Arc::clone(&first_probes);
         let looked = move || first_looks.send_modify(|left| *left -= 1);

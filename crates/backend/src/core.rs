@@ -68,6 +68,8 @@ pub struct LocalGroup {
     pub proven: Rc<Proven>,
     /// `round_robin`'s turn, and the breaker of ties.
     pub turn: Cell<route::Turn>,
+    /// When a session may next ask to move to a node that has less to do; `None`: at once.
+    pub moves: Cell<Option<Instant>>,
 }
 
 impl CorePools {
@@ -110,6 +112,7 @@ impl CorePools {
             welcomes: RefCell::default(),
             proven: Rc::default(),
             turn: Cell::default(),
+            moves: Cell::default(),
         });
         self.groups.borrow_mut().insert(shared.id, Rc::clone(&group));
         group

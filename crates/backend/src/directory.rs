@@ -183,9 +183,10 @@ impl Directory {
         let clusters: Vec<_> =
             shards.iter().map(|s| Arc::clone(&self.clusters[usize::from(map.cluster_of(*s).0)])).collect();
         let names = shards.iter().map(|shard| map.dbname_of(*shard).unwrap_or(database));
-        let catalogs = clusters.iter().zip(names).map(|(cluster, name)| cluster.catalogs.of(name)).collect();
+        let catalogs: Vec<_> =
+            clusters.iter().zip(names).map(|(cluster, name)| cluster.catalogs.of(name)).collect();
         let homes = self.choose_homes(&pool, &clusters, homes);
-        let pools = shards.iter().zip(&clusters).map(|(shard, cluster)| {
+        let pools = shards.iter().zip(&clusters).zip(&catalogs).map(|((shard, cluster), catalog)| {
             let dbname = map.dbname_of(*shard).unwrap_or(database);
             let login = match &entry.server {
                 Some(server) => {
@@ -198,10 +199,11 @@ impl Directory {
                 let id = self.ids.fetch_add(1, Ordering::Relaxed);
                 let (database, user) = (Arc::clone(database), Arc::clone(user));
                 let (node, cluster) = (Arc::clone(node), Arc::clone(cluster));
+                let catalog = Arc::clone(catalog);
                 let (login, settings, homes) = (login.clone(), pool.clone(), homes.clone());
                 let remote = self.remote.clone();
                 let shared = SharedPool::new(
-                    id, database, user, node, cluster, login, settings, homes, self.cores, remote,
+                    id, database, user, node, cluster, catalog, login, settings, homes, self.cores, remote,
                 );
                 Arc::new(shared)
             };

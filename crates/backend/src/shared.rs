@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use config::{PoolSettings, RouteSettings};
 use route::Catalog;
-use route::DatabaseMap;
+use route::{DatabaseMap, ShardIndex};
 
 use crate::budget::take_below;
 use crate::catalogs::DatabaseCatalog;
@@ -57,6 +57,8 @@ pub struct SharedPool {
     pub node: Arc<Node>,
     /// The cluster of that node.
     pub cluster: Arc<Cluster>,
+    /// The catalog of its database.
+    pub catalog: Arc<DatabaseCatalog>,
     /// As whom.
     pub login: Login,
     /// Resolved settings.
@@ -70,6 +72,7 @@ pub struct SharedPool {
     pinned: AtomicUsize,
     /// Of those, how many are being asked whether they still have to be.
     leaving: AtomicUsize,
+    diverted: AtomicUsize,
     wanting: AtomicU64,
     lines: Vec<CoreLine>,
     retired: AtomicBool,
@@ -114,6 +117,16 @@ const PATIENCE_MS: u64 = 2;
 const UNUSED: Duration = Duration::from_millis(200);
 /// The other pools are asked for idle connections this often, however many clients come to wait.
 const ASK_AGAIN_MS: u64 = 10;
+
+/// A read's place among those that the primary serves because no replica had caught up; given back when dropped.
+#[derive(Debug)]
+pub struct Diverted(Arc<SharedPool>);
+
+impl Drop for Diverted {
+    fn drop(&mut self) {
+        self.0.diverted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 impl Group {
     /// A group with the pools of `pools[shard][node]`.
@@ -169,6 +182,12 @@ impl Group {
     #[inline]
     pub fn catalogs_version(&self) -> u64 {
         self.catalogs.iter().map(|catalog| catalog.version()).sum()
+    }
+
+    /// The catalog of a shard's database.
+    #[inline]
+    pub fn catalog(&self, shard: ShardIndex) -> Option<&Arc<DatabaseCatalog>> {
+        self.catalogs.get(usize::from(shard.0))
     }
 
     /// The catalog of each shard's database, as last published.
@@ -237,6 +256,7 @@ impl SharedPool {
         user: Arc<str>,
         node: Arc<Node>,
         cluster: Arc<Cluster>,
+        catalog: Arc<DatabaseCatalog>,
         login: Login,
         settings: PoolSettings,
         homes: Vec<usize>,
@@ -250,6 +270,7 @@ impl SharedPool {
             user,
             node,
             cluster,
+            catalog,
             login,
             settings,
             size,
@@ -258,6 +279,7 @@ impl SharedPool {
             open: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
+            diverted: AtomicUsize::new(0),
             wanting: AtomicU64::new(0),
             lines: (0..cores).map(|_| CoreLine::default()).collect(),
             retired: AtomicBool::new(false),
@@ -333,6 +355,13 @@ impl SharedPool {
     /// A pinned session let go.
     pub fn give_pin_back(&self) {
         self.pinned.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A place among the reads that are here because no replica had caught up; `None`: they have half of the pool
+    /// already.
+    pub fn divert(self: &Arc<Self>) -> Option<Diverted> {
+        take_below(&self.diverted, self.size.div_ceil(2))?;
+        Some(Diverted(Arc::clone(self)))
     }
 
     /// Sessions pinned now.

@@ -56,7 +56,7 @@ fn assemble(raw: &raw::File, context: &Context<'_>) -> Option<Config> {
         auth: auth::auth(&raw.auth.clone_or_default(), context),
         limits: pool::limits(&raw.limits.clone_or_default(), context),
         pool: pool::pool_defaults(&raw.pool.clone_or_default(), context),
-        route: pool::route_defaults(&raw.route.clone_or_default(), context),
+        route: pool::route_defaults(&raw.route.clone_or_default()),
         failover_wait: pool::failover_wait(&raw.failover.clone_or_default()),
         instance,
         health,

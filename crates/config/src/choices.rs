@@ -1,16 +1,10 @@
 //! The words of the file that stand for one of several meanings.
 
 use crate::model::{
-    AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode, Transactions,
+    AuthMethod, Balance, Consistency, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode,
+    Transactions,
 };
 use crate::scalar::Choices;
-
-/// What a read must have seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Consistency {
-    /// Nothing in particular.
-    Eventual,
-}
 
 /// How a key's value says the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +69,8 @@ choices! {
         ["text" => Text, "bigint" => Bigint, "uuid" => Uuid, "varchar" => Text, "integer" => Bigint,
          "int" => Bigint, "smallint" => Bigint],
         later ["date", "timestamp", "timestamptz"];
-    Consistency: "eventual (reads from replicas may lag), or nothing",
-        ["eventual" => Eventual],
-        later ["database", "session", "strong"];
+    Consistency: "database, session, strong or eventual",
+        ["database" => Database, "session" => Session, "strong" => Strong, "eventual" => Eventual];
     Transactions: "primary or replica_until_write",
         ["primary" => Primary, "replica_until_write" => ReplicaUntilWrite];
     SchemeType: "list", ["list" => List], later ["hash", "range", "lookup"];

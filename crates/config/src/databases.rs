@@ -72,7 +72,7 @@ fn from_mapping(
     context.warn_no_effect(&raw.two_phase);
     // Made before the placement, so that its errors are told too.
     let pool = pool::pool_overrides(&raw.pool.clone_or_default(), context);
-    let route = pool::route_overrides(&raw.route.clone_or_default(), context);
+    let route = pool::route_overrides(&raw.route.clone_or_default());
     let server = users::server_login(&raw.server, context);
     let placement = placement(name, place, raw, config, context)?;
     Some(Database { name: name.to_owned(), placement, server, pool, route })

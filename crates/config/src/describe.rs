@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::model::{
-    Cluster, Config, Database, KeyType, NodeRole, Placement, PoolSettings, RoleSetting, RouteSettings,
-    Scheme, Sharding, Source, StoredPassword, TableName, TlsMode, User,
+    Cluster, Config, Consistency, Database, KeyType, NodeRole, Placement, PoolSettings, RoleSetting,
+    RouteSettings, Scheme, Sharding, Source, StoredPassword, TableName, TlsMode, User,
 };
 use crate::scalar::word;
 use crate::units::{write_duration, write_optional};
@@ -243,7 +243,16 @@ fn pool_in_words(pool: &PoolSettings) -> String {
 fn route_in_words(route: &RouteSettings) -> String {
     match route.role {
         RoleSetting::Auto => {
-            format!("reads to replicas by {}, the rest to the primary", word(route.balance))
+            let seen = match route.consistency {
+                Consistency::Database => "what was acknowledged to anyone in the database",
+                Consistency::Session => "what was acknowledged to its session",
+                Consistency::Strong => "every commit before it",
+                Consistency::Eventual => "what its replica has (eventual)",
+            };
+            format!(
+                "reads to replicas by {}, the rest to the primary; a read sees {seen}",
+                word(route.balance)
+            )
         }
         role => role_in_words(role).to_owned(),
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::check::Context;
 use crate::model::{
-    Balance, Config, Health, Limits, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary,
-    RoleSetting, RouteOverrides, RouteSettings, Share, Transactions,
+    Balance, Config, Consistency, Health, Limits, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings,
+    ReadsOnPrimary, RoleSetting, RouteOverrides, RouteSettings, Share, Transactions,
 };
 use crate::raw;
 use crate::said::Said;
@@ -142,22 +142,24 @@ pub(crate) fn default_route() -> RouteSettings {
     RouteSettings {
         role: RoleSetting::Auto,
         transactions: Transactions::Primary,
+        consistency: Consistency::Database,
+        replica_wait: Duration::from_millis(5),
         balance: Balance::LeastConnections,
         max_lag: Some(MaxLag::Time(Duration::from_secs(10))),
         reads_on_primary: ReadsOnPrimary::IfNoReplica,
     }
 }
 
-pub(crate) fn route_defaults(raw: &raw::Route, context: &Context<'_>) -> RouteSettings {
-    default_route().with(&route_overrides(raw, context))
+pub(crate) fn route_defaults(raw: &raw::Route) -> RouteSettings {
+    default_route().with(&route_overrides(raw))
 }
 
-pub(crate) fn route_overrides(raw: &raw::Route, context: &Context<'_>) -> RouteOverrides {
-    // `consistency` has one meaning in this version: others were refused when they were read.
-    context.warn_no_effect(&raw.replica_wait);
+pub(crate) fn route_overrides(raw: &raw::Route) -> RouteOverrides {
     RouteOverrides {
         role: raw.role.get().map(|role| role.0),
         transactions: raw.transactions.get().map(|transactions| transactions.0),
+        consistency: raw.consistency.get().map(|consistency| consistency.0),
+        replica_wait: raw.replica_wait.get().map(|wait| wait.0),
         balance: raw.balance.get().map(|balance| balance.0),
         max_lag: raw.max_lag.get().map(|limit| limit.map(|limit| limit.0)),
         reads_on_primary: raw.reads_on_primary.get().map(|reads| reads.0),
@@ -171,6 +173,8 @@ impl RouteSettings {
         RouteSettings {
             role: overrides.role.unwrap_or(self.role),
             transactions: overrides.transactions.unwrap_or(self.transactions),
+            consistency: overrides.consistency.unwrap_or(self.consistency),
+            replica_wait: overrides.replica_wait.unwrap_or(self.replica_wait),
             balance: overrides.balance.unwrap_or(self.balance),
             max_lag: overrides.max_lag.unwrap_or(self.max_lag),
             reads_on_primary: overrides.reads_on_primary.unwrap_or(self.reads_on_primary),

@@ -4,9 +4,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::choices::{Consistency, LogFormat, LogLevel, SaidRole, SchemeType};
+use crate::choices::{LogFormat, LogLevel, SaidRole, SchemeType};
 use crate::model::{
-    AuthMethod, Balance, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode, Transactions,
+    AuthMethod, Balance, Consistency, KeyType, OnLoss, PoolMode, ReadsOnPrimary, RoleSetting, TlsMode,
+    Transactions,
 };
 use crate::said::{Many, Named, Said, Short};
 use crate::scalar::{
@@ -235,7 +236,8 @@ shapes! {
     Route {
         /// auto (default): split; observe: all to the primary, decisions only recorded.
         role: Choice<RoleSetting>,
-        /// What a read must have seen; this version knows eventual alone.
+        /// What a read must have seen: what was acknowledged to anyone in the database (default), to its session, all
+        /// that was committed (strong), or whatever there is (eventual).
         consistency: Choice<Consistency>,
         /// Where the reads of a transaction that may write go: primary (default); replica_until_write: to a replica, up to
         /// its first statement that isn't a plain read (READ COMMITTED only).
@@ -244,7 +246,7 @@ shapes! {
         balance: Choice<Balance>,
         /// Replicas further behind, in time or bytes of WAL, are out of the reads; default 10s; null: none is.
         max_lag: Option<LagLimit>,
-        /// How long a read may wait for a replica; no effect in this version.
+        /// How long a read may wait for a replica to catch up before it goes to the primary; default 5ms.
         replica_wait: Wait,
         /// When the primary takes reads; default if_no_replica.
         reads_on_primary: Choice<ReadsOnPrimary>,

@@ -73,6 +73,13 @@ const ROWS: &[Row] = &[
         || word(default_route().transactions).into(),
         |c| word(c.route.transactions).to_owned(),
     ),
+    (
+        "route.consistency",
+        true,
+        || word(default_route().consistency).into(),
+        |c| word(c.route.consistency).to_owned(),
+    ),
+    ("route.replica_wait", true, || "5ms".into(), |c| write_duration(c.route.replica_wait)),
     ("route.balance", true, || word(default_route().balance).into(), |c| word(c.route.balance).to_owned()),
     ("route.max_lag", true, || write_lag(default_route().max_lag), |c| write_lag(c.route.max_lag)),
     (

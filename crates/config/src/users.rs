@@ -64,7 +64,7 @@ fn user(name: &str, raw: &raw::User, context: &Context<'_>) -> User {
         name: name.to_owned(),
         passwords,
         pool: pool::pool_overrides(&raw.pool.clone_or_default(), context),
-        route: pool::route_overrides(&raw.route.clone_or_default(), context),
+        route: pool::route_overrides(&raw.route.clone_or_default()),
         server_user: server.user.get().map(|user| user.0.clone()),
         server_password: context.secret(&server.password, &server.password_file),
     }

@@ -134,7 +134,8 @@ fn describe_says_what_a_file_means() {
         "cluster main: TLS prefer, probed as pgweir_control",
         "  db2 at 10.0.1.2:5432, role found: up to 60 connections",
         "database analytics: on cluster main as app_analytics; transaction pooling, up to 5 connections for each user \
-         and node, clients wait up to 30s; reads to replicas by least_connections, the rest to the primary",
+         and node, clients wait up to 30s; reads to replicas by least_connections, the rest to the primary; \
+         a read sees what was acknowledged to anyone in the database",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
     }

@@ -223,8 +223,6 @@ fn what_this_version_cannot_obey_is_an_error_with_its_place() {
             "users: {a: {server: {user: b, password_command: c}}}",
             "3:49: users.a.server.password_command: is not supported",
         ),
-        ("route: {consistency: database}", "3:22: route.consistency: `database` is not supported"),
-        ("route: {consistency: strong}", "3:22: route.consistency: `strong` is not supported"),
         (
             "listen: {extra: [{tcp: '*:1', proxy_protocol_from: [10.0.0.0/8]}]}",
             "3:52: listen.extra[0].proxy_protocol_from: is not supported",
@@ -269,7 +267,7 @@ fn what_this_version_cannot_obey_is_an_error_with_its_place() {
 #[test]
 fn harmless_settings_without_effect_are_warned_of() {
     let text = "users: {u: {password: x}}\nclusters: {us: {nodes: {a: {host: a, weight: 2}}}}\ndatabases: {app: {cluster: us, max_pools: 5, two_phase: true}}\n\
-                health: {slow_start: 30s}\nroute: {replica_wait: 5ms, max_lag: 10s}\n";
+                health: {slow_start: 30s}\nroute: {consistency: strong, replica_wait: 5ms, max_lag: 10s}\n";
     let config = parse_yaml(text, "f.yaml", &|_| None, Path::new("")).unwrap();
     let mut warnings = config.warnings;
     warnings.sort();
@@ -278,7 +276,6 @@ fn harmless_settings_without_effect_are_warned_of() {
         [
             "f.yaml:3:43: databases.app.max_pools: has no effect in this version",
             "f.yaml:3:57: databases.app.two_phase: has no effect in this version",
-            "f.yaml:5:23: route.replica_wait: has no effect in this version",
         ]
     );
 }
@@ -367,7 +364,6 @@ databases:
             "auth.hba_file",
             "auth.query",
             "users.app.server.password_command",
-            "route.consistency",
             "databases.saas.coordinator",
             "databases.saas.sharding.schemes.h.type",
             "databases.saas.sharding.schemes.r.type",

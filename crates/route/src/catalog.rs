@@ -5,6 +5,7 @@
 mod build;
 mod objection;
 mod rows;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,12 @@ use std::sync::{Arc, LazyLock};
 
 use sql::facts::{Access, Call, Facts, Name, Relation, Statement};
 
+use crate::consistency::Slots;
+use tables::Tables;
+
 pub use objection::Objected;
 pub(crate) use objection::Objection;
-pub use rows::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow};
+pub use rows::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow, TableRow};
 
 /// What is known of one database's catalog.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(crate) struct Known {
     anywhere: bool,
     /// A cast, or a domain's check, calls a volatile function.
     casts: bool,
+    /// What is touched by way of each table.
+    tables: Tables,
 }
 
 /// What bears one name, in several schemas.
@@ -148,6 +154,45 @@ impl Catalog {
             };
             objection.map(|objection| (at, objection))
         })
+    }
+
+    /// The tables that a text reads, through views and the like too.
+    #[inline]
+    pub fn tables_read(&self, facts: &Facts) -> Slots {
+        match facts.read.recall(self.number) {
+            Some(bits) => Slots::from_bits(bits),
+            None => self.find_read(facts),
+        }
+    }
+
+    #[cold]
+    fn find_read(&self, facts: &Facts) -> Slots {
+        let slots = self.tables().read_by(facts);
+        facts.read.remember(self.number, slots.to_bits());
+        slots
+    }
+
+    /// The tables that a text may write, through foreign keys and the like too.
+    #[inline]
+    pub fn tables_written(&self, facts: &Facts) -> Slots {
+        match facts.wrote.recall(self.number) {
+            Some(bits) => Slots::from_bits(bits),
+            None => self.find_written(facts),
+        }
+    }
+
+    #[cold]
+    fn find_written(&self, facts: &Facts) -> Slots {
+        let known = matches!(self.content, Content::Known(_));
+        let slots = self.tables().written_by(facts, known && self.clears(facts));
+        facts.wrote.remember(self.number, slots.to_bits());
+        slots
+    }
+
+    /// Where no catalog is known, no table is.
+    fn tables(&self) -> &Tables {
+        static NONE: LazyLock<Tables> = LazyLock::new(Tables::default);
+        self.known().map_or(&NONE, |known| &known.tables)
     }
 
     fn known(&self) -> Option<&Known> {

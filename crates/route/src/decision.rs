@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use config::{RoleSetting, Transactions};
+use config::{Consistency, RoleSetting, Transactions};
 use sql::LexSettings;
 use sql::facts::{Begin, Facts, Hint, HintRole, Literal};
 
@@ -41,6 +41,10 @@ pub struct SessionRouting {
     pub role: RoleSetting,
     /// Which of them said so.
     pub role_from: RoleSource,
+    /// What its reads must have seen.
+    pub consistency: Consistency,
+    /// Who said so.
+    pub consistency_from: RoleSource,
     /// `SET pgweir.shard`.
     pub shard: Option<ShardIndex>,
     /// The open transaction is bound here.
@@ -67,7 +71,7 @@ pub enum UntilWrite {
     HasRead,
 }
 
-/// Who said the effective role.
+/// Who said the effective role, or consistency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RoleSource {
     /// The defaults of the database or of the whole file.
@@ -91,6 +95,8 @@ impl Default for SessionRouting {
         SessionRouting {
             role: RoleSetting::Auto,
             role_from: RoleSource::Database,
+            consistency: Consistency::Database,
+            consistency_from: RoleSource::Database,
             shard: None,
             transaction: None,
             begin: None,

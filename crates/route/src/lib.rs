@@ -7,6 +7,7 @@ mod balance;
 mod catalog;
 mod choose;
 mod combine;
+pub mod consistency;
 mod decide;
 mod decision;
 mod explain;
@@ -26,7 +27,9 @@ pub mod view;
 mod why;
 
 pub use balance::Turn;
-pub use catalog::{CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow};
+pub use catalog::{
+    CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow, TableRow,
+};
 pub use choose::{NoNode, choose};
 pub use combine::combine;
 pub use decide::{decide, describe};

@@ -34,6 +34,8 @@ pub enum RoleReason {
     Catalog(Objected),
     /// This statement speaks to the session or asks the server of itself: the primary's.
     Session(Culprit),
+    /// It only reads, and no replica had caught up with what it must see.
+    Behind,
     /// The transaction is open there.
     InTransaction(TargetRole),
     /// A transaction begins that may write.
@@ -162,6 +164,7 @@ impl RoleReason {
             RoleReason::Writes(culprit) => culprit.why(),
             RoleReason::Catalog(objected) => objected.why(),
             RoleReason::Session(_) => Why::Session,
+            RoleReason::Behind => Why::Behind,
             RoleReason::InTransaction(_) => Why::InTransaction,
             RoleReason::Transaction => Why::Transaction,
             RoleReason::UntilWrite => Why::UntilWrite,
@@ -206,6 +209,9 @@ impl fmt::Display for RoleReason {
             RoleReason::Empty => f.write_str("empty, reads nothing"),
             RoleReason::Writes(culprit) | RoleReason::Session(culprit) => culprit.fmt(f),
             RoleReason::Catalog(objected) => objected.fmt(f),
+            RoleReason::Behind => {
+                f.write_str("reads only, but no replica has caught up with what it must see")
+            }
             RoleReason::InTransaction(role) => write!(f, "in a transaction on the {role}"),
             RoleReason::Transaction => f.write_str("begins a transaction that may write"),
             RoleReason::UntilWrite => f.write_str("reads in a transaction that has not written"),

@@ -21,6 +21,7 @@ pub enum Why {
     VolatileCast,
     VolatileAnywhere,
     Session,
+    Behind,
     InTransaction,
     Transaction,
     UntilWrite,
@@ -36,7 +37,7 @@ pub enum Why {
 }
 
 /// Each with its label in metrics and its words.
-const TABLE: [(Why, &str, &str); 28] = [
+const TABLE: [(Why, &str, &str); 29] = [
     (Why::Reads, "reads", "reads only"),
     (Why::Learned, "learned", "a replica has refused it as a write"),
     (Why::Empty, "empty", "empty, reads nothing"),
@@ -53,6 +54,7 @@ const TABLE: [(Why, &str, &str); 28] = [
     (Why::VolatileCast, "volatile_cast", "a cast or domain of the database may write"),
     (Why::VolatileAnywhere, "volatile_anywhere", "an operator or cast of the database may write unasked"),
     (Why::Session, "session", "concerns the session"),
+    (Why::Behind, "behind", "reads only, but no replica has caught up with what it must see"),
     (Why::InTransaction, "in_transaction", "in a transaction that is open there"),
     (Why::Transaction, "transaction", "begins a transaction that may write"),
     (Why::UntilWrite, "until_write", "reads in a transaction that has not written"),

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use backend::statement::Proven;
 use backend::{Parameters, Server, Settings, SharedPool};
-use config::PoolMode;
+use config::{Consistency, PoolMode};
+use route::consistency::{Slots, Token};
 use route::{Reason, SessionRouting, Target, TargetRole};
 use sql::LexSettings;
 use sql::facts::{Access, Begin, Facts, Hint, Kind, PinReason};
@@ -15,6 +16,7 @@ use wire::ErrorReport;
 use wire::backend::TransactionStatus;
 
 use crate::catalogs::Catalogs;
+use crate::consistency::{Diversion, SeenLast, Sight};
 use crate::core::Core;
 use crate::expect::{StatementName, Text};
 use crate::gate::Gate;
@@ -96,6 +98,25 @@ pub(crate) struct Book {
     pub(crate) learning: bool,
     /// What the request at hand runs.
     pub(crate) ran: Ran,
+    /// The tables that it reads, if it reads.
+    pub(crate) reads: Slots,
+    /// What its hint says that it must have seen.
+    pub(crate) hinted: Option<Consistency>,
+    /// What it must have seen.
+    pub(crate) sight: Option<Sight>,
+    /// It goes to the primary because no replica had.
+    pub(crate) diversion: Option<Diversion>,
+    /// The tables that were written since no transaction was open.
+    pub(crate) wrote: Slots,
+    /// What was seen last on each shard.
+    pub(crate) last_seen: Vec<SeenLast>,
+    /// The round of each shard that the client's tokens need, and the tokens of which that isn't known yet.
+    pub(crate) floors: Vec<u64>,
+    pub(crate) tokens: Vec<Token>,
+    /// The request in hand asks for the position.
+    pub(crate) asks_position: bool,
+    /// It, once it is known.
+    pub(crate) position: Option<Box<str>>,
     /// Where its last statement went, and why.
     pub(crate) last: Option<Box<LastRoute>>,
     /// What it listens to.
@@ -221,6 +242,9 @@ impl Book {
             work.may_commit = work.may_commit.followed_by(facts, server.unsynced && !in_transaction);
             self.sign(server);
         }
+        if facts.access != Access::Read {
+            self.note_writes(server, facts);
+        }
         if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
             work.changes_catalog = true;
         }
@@ -236,6 +260,7 @@ impl Book {
         self.written.clear();
         self.unnamed = None;
         self.wrote_at = None;
+        self.forget_positions();
         // DISCARD ALL unloads no library.
         self.pin = self.for_good.filter(|reason| *reason == PinReason::Load);
         self.for_good = self.pin;

@@ -2,7 +2,8 @@
 
 mod catalogs;
 pub mod cell;
-pub mod context;
+pub mod consistency;
+mod context;
 pub mod core;
 pub mod door;
 

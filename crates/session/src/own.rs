@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use config::{PoolMode, RoleSetting, Transactions};
+use config::{Consistency, PoolMode, RoleSetting, Transactions};
 use route::{DatabaseMap, RoleSource, ShardIndex};
 use sql::facts::{Effect, Facts, Kind};
 use wire::encode::{self, Column};
@@ -36,6 +36,15 @@ pub(crate) fn is_own(facts: &Facts) -> bool {
     let [statement] = &facts.statements[..] else { return false };
     matches!(statement.kind, Kind::Set | Kind::Show | Kind::Reset)
         && statement.effects.iter().any(|effect| own_name(effect).is_some())
+}
+
+/// Whether it asks for the position, which isn't known yet.
+pub(crate) fn asks_position(facts: &Facts) -> bool {
+    facts
+        .statements
+        .iter()
+        .flat_map(|s| &s.effects)
+        .any(|effect| matches!(effect, Effect::Show(name) if &**name == "pgweir.lsn"))
 }
 
 fn own_name(effect: &Effect) -> Option<&str> {
@@ -78,6 +87,8 @@ pub(crate) fn columns(facts: &Facts) -> Vec<&'static str> {
             "pgweir.role" => vec!["pgweir.role"],
             "pgweir.shard" => vec!["pgweir.shard"],
             "pgweir.transactions" => vec!["pgweir.transactions"],
+            "pgweir.consistency" => vec!["pgweir.consistency"],
+            "pgweir.lsn" => vec!["pgweir.lsn"],
             "pgweir.version" => vec!["pgweir.version"],
             _ => Vec::new(),
         },
@@ -127,6 +138,24 @@ impl Book {
                 self.routing.transactions = self.routing_at_startup.transactions;
                 Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
             }
+            (Effect::Set { value, .. }, "consistency") => {
+                self.routing.consistency = consistency_of(value)?;
+                self.routing.consistency_from = RoleSource::Set;
+                Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
+            }
+            (Effect::Set { value, .. }, "lsn") => {
+                self.take_position(value)?;
+                Ok(OwnAnswer { tag: "SET", ..OwnAnswer::default() })
+            }
+            (Effect::Reset(_), "lsn") => {
+                self.forget_positions();
+                Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
+            }
+            (Effect::Reset(_), "consistency") => {
+                self.routing.consistency = self.routing_at_startup.consistency;
+                self.routing.consistency_from = self.routing_at_startup.consistency_from;
+                Ok(OwnAnswer { tag: "RESET", ..OwnAnswer::default() })
+            }
             (Effect::Reset(_), "role") => {
                 self.routing.role = self.routing_at_startup.role;
                 self.routing.role_from = self.routing_at_startup.role_from;
@@ -170,6 +199,8 @@ impl Book {
                 vec![Some(self.routing.shard.map_or("", |s: ShardIndex| map.shard_name(s)).to_owned())]
             }
             "transactions" => vec![Some(transactions_name(self.routing.transactions).to_owned())],
+            "consistency" => vec![Some(consistency_name(self.routing.consistency).to_owned())],
+            "lsn" => vec![Some(self.shown_position()?)],
             "version" => vec![Some(env!("CARGO_PKG_VERSION").to_owned())],
             other => return Err(unknown(other)),
         };
@@ -218,6 +249,33 @@ fn transactions_name(transactions: Transactions) -> &'static str {
     }
 }
 
+/// The consistency that a setting's value names.
+///
+/// # Errors
+/// 22023 with those that there are.
+pub(crate) fn consistency_of(value: &str) -> Result<Consistency, ErrorReport> {
+    match value.to_ascii_lowercase().as_str() {
+        "database" => Ok(Consistency::Database),
+        "session" => Ok(Consistency::Session),
+        "strong" => Ok(Consistency::Strong),
+        "eventual" => Ok(Consistency::Eventual),
+        _ => Err(ErrorReport::error(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"pgweir.consistency\": \"{value}\""),
+        )
+        .with_hint("Available values: database, session, strong, eventual.")),
+    }
+}
+
+fn consistency_name(consistency: Consistency) -> &'static str {
+    match consistency {
+        Consistency::Database => "database",
+        Consistency::Session => "session",
+        Consistency::Strong => "strong",
+        Consistency::Eventual => "eventual",
+    }
+}
+
 fn role_name(role: RoleSetting) -> &'static str {
     match role {
         RoleSetting::Auto => "auto",
@@ -241,7 +299,9 @@ fn unknown(name: &str) -> ErrorReport {
         SqlState::UNDEFINED_OBJECT,
         format!("unrecognized configuration parameter \"pgweir.{name}\""),
     )
-    .with_hint("There are pgweir.role, pgweir.shard, pgweir.transactions, pgweir.route and pgweir.version.")
+    .with_hint(
+        "There are pgweir.role, pgweir.shard, pgweir.transactions, pgweir.consistency, pgweir.lsn, pgweir.route and pgweir.version.",
+    )
 }
 
 /// Answers a whole request that concerns only statements of our own.

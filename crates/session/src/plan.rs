@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use config::{PoolMode, RoleSetting, Transactions};
+use route::consistency::Slots;
 use route::{
     Catalog, DatabaseMap, Decision, ParameterValue, Parameters, Reason, Request as RouteRequest, RoleReason,
     SessionRouting, Target, TargetRole,
@@ -77,6 +78,7 @@ impl Book {
         self.ran = Ran::Nothing;
         self.seen = Seen::default();
         self.follow_defaults();
+        (self.reads, self.hinted, self.asks_position) = (Slots::NONE, None, false);
         let mut at = 0;
         while at < total {
             let Some(head) = frame::peek(&work.up.pending()[at..], frame::MAX_BODY)
@@ -121,6 +123,7 @@ impl Book {
         bound: Option<Target>,
     ) -> Plan {
         let facts = unknown_facts(what);
+        (self.reads, self.hinted) = (Slots::ANY, None);
         let routing = self.routing_now(map, bound, None);
         let request = RouteRequest {
             facts: &facts,
@@ -250,6 +253,7 @@ impl Book {
                 }
                 if own::is_own(&facts) {
                     verdict.own += 1;
+                    self.asks_position |= own::asks_position(&facts);
                 } else {
                     let routing = self.routing_now(map, bound, verdict.begin);
                     let literals = analysis.literals;
@@ -347,6 +351,7 @@ impl Book {
         };
         verdict.count(Some(&text));
         if own::is_own(&text.facts) {
+            self.asks_position |= own::asks_position(&text.facts);
             return Ok(());
         }
         let bind = if whole { Some(names.and_values(body)?) } else { None };
@@ -410,6 +415,7 @@ impl Book {
         let learning = runs && std::mem::take(&mut self.learning);
         if runs {
             self.ran.add(facts);
+            self.note_reads(facts, &decision);
         }
         match decision {
             Decision::Go {

@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use backend::{PoolStats, Server, local::LocalPool};
-use config::{Balance, PoolMode};
+use config::{Balance, Consistency, PoolMode};
 use route::TargetRole;
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
@@ -210,6 +210,9 @@ impl Session {
             return None;
         }
         PoolStats::add_time(&stats.transaction_time, now - held.since);
+        if self.book.routing.consistency != Consistency::Eventual {
+            self.book.note_seen(&held.lease, held.target, now);
+        }
         if work.changes_catalog {
             work.changes_catalog = false;
             self.group.shared.mark_catalogs_changed();
@@ -479,6 +482,7 @@ impl Session {
         if broken.says_of_the_server() {
             pool.shared.cluster.suspect(pool.shared.node.id.node);
         }
+        pool.shared.catalog.wrote(std::mem::take(&mut self.book.wrote));
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;

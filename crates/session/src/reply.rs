@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use backend::{Parameters, Server};
+use route::consistency::Slots;
 use sql::facts::Effect;
 use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
@@ -269,6 +270,9 @@ impl Book {
         work.names = None;
         end_copy(work, server);
         server.owed = server.owed.checked_sub(1).ok_or(Broken::Protocol("a ReadyForQuery too many"))?;
+        if self.wrote != Slots::NONE && status == TransactionStatus::Idle {
+            self.tell_written(core, server);
+        }
         let left = if self.gate.is_open() { None } else { Some(self.leave_gate(work)) };
         match (work.expects.pop(), left) {
             (Some(Expect::Sync | Expect::OwnSync), Some(Outcome::Refused(status))) => {

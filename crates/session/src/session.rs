@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use backend::shared::Diverted;
 use backend::{Lease, LocalGroup, Placement};
 use config::PoolMode;
 use net::Stream;
@@ -47,6 +48,8 @@ pub(crate) struct Held {
     pub(crate) since: Instant,
     /// What is left of other sessions' sequences is to be discarded first.
     pub(crate) discards: bool,
+    /// Its place among the reads that the primary serves for replicas.
+    pub(crate) _diverted: Option<Diverted>,
 }
 
 /// Why a session ends.
@@ -122,7 +125,12 @@ impl Session {
                         Box::pin(self.look_behind(work)).await?;
                     }
                 }
-                None => self.flush_client(work).await?,
+                None => {
+                    if self.book.asks_position {
+                        Box::pin(self.answer_position(work, request)).await?;
+                    }
+                    self.flush_client(work).await?;
+                }
             }
             self.rest(work);
         }
@@ -147,7 +155,7 @@ impl Session {
         loop {
             if self.held.is_none() {
                 match self.lease(work, target, now).await? {
-                    Ok(lease) => self.hold(lease, target),
+                    Ok(lease) => target = self.hold(lease, target),
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
                 if self.book.seen.reads_at.is_some() {
@@ -223,6 +231,7 @@ impl Session {
                 let local = own::answer_transaction(self, work, *request);
                 Ok(if local { None } else { Some(target) })
             }
+            Ok(Plan::Own) if self.book.asks_position => Ok(None), // it is found out first
             Ok(Plan::Own) => {
                 own::answer_request(self, work, *request)?;
                 Ok(None)
@@ -282,7 +291,12 @@ impl Session {
         .await
     }
 
-    fn hold(&mut self, mut lease: Lease, target: Target) {
+    /// Takes a connection in hand, and says where it is: a read may have gone to the primary instead.
+    fn hold(&mut self, mut lease: Lease, mut target: Target) -> Target {
+        let diversion = self.book.diversion.take();
+        if diversion.is_some() {
+            target.role = TargetRole::Primary;
+        }
         if self.book.mode == PoolMode::Session {
             lease.doubt = true;
         }
@@ -295,7 +309,9 @@ impl Session {
         let discards =
             target.role == TargetRole::Primary && lease.has_stale_sequences(self.book.pid, is_last);
         let since = self.cell.doing().1;
-        self.held = Some(Held { lease, target, in_transaction: false, since, discards });
+        let diverted = diversion.and_then(|diversion| diversion.0);
+        self.held = Some(Held { lease, target, in_transaction: false, since, discards, _diverted: diverted });
+        target
     }
 
     /// A read that was split off by itself may be run again on the primary for as long as nothing was passed on, and
@@ -346,6 +362,7 @@ impl Session {
         };
         self.group = self.core.pools.group(&group);
         self.book.forget_catalogs();
+        self.book.read_anew(&self.group.shared.clusters);
         self.placement = group.place_on(self.core.pools.core);
         self.book.mode = group.pool.mode;
         self.book.proven = Rc::clone(&self.group.proven);

@@ -22,7 +22,9 @@ impl Session {
         }
         let view = self.group.shared.clusters[shard].view();
         let settings = &self.group.shared.route;
-        let has_room = |node: NodeIndex| pools[usize::from(node.0)].has_room();
+        let (sight, positions) = (self.book.sight, &self.group.shared.clusters[shard].positions);
+        let may = |node| sight.is_none_or(|sight| sight.may(positions, node));
+        let has_room = |node: NodeIndex| pools[usize::from(node.0)].has_room() && may(node);
         let cost = |node: NodeIndex| pools[usize::from(node.0)].cost(settings.balance, now);
         let mut turn = self.group.turn.get();
         let other = route::choose(&view, target.role, settings, has_room, cost, &mut turn, now);

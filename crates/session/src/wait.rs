@@ -1,5 +1,6 @@
 //! From a target to a leased connection: choosing the node, and waiting for it.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use route::{NoNode, Target, TargetRole};
 use wire::{ErrorReport, SqlState};
 
 use crate::cell::{Doing, Kill, Signal};
+use crate::consistency::{First, Sight};
 use crate::session::{End, Session};
 use crate::work::Work;
 
@@ -30,18 +32,35 @@ impl Session {
         target: Target,
         now: Instant,
     ) -> Result<Leased, End> {
+        self.book.diversion = None;
+        self.book.sight = self.find_sight(target);
         let chosen = self.choose(target, &[], now);
-        if let Ok(pool) = &chosen {
+        let moves = chosen.as_ref().is_ok_and(|pool| self.would_move(target, pool, now));
+        let mut first = First::None;
+        if let Ok(pool) = &chosen
+            && !moves
+        {
             if let Some(lease) = self.try_own(work, pool) {
-                return Ok(Ok(lease));
+                if self.may_use(&lease) {
+                    return Ok(Ok(lease));
+                }
+                lease.release();
             }
-            if let Some(lease) = poll_fn(|cx| Poll::Ready(pool.try_lease_heard(cx))).await {
-                work.server_heard = true;
-                return Ok(Ok(lease));
+            match poll_fn(|cx| Poll::Ready(pool.try_lease_heard(cx))).await {
+                Some(lease) if self.may_use(&lease) => {
+                    work.server_heard = true;
+                    return Ok(Ok(lease));
+                }
+                Some(lease) => first = First::Lease(lease),
+                None => first = First::Pool(Rc::clone(pool)),
             }
         }
         self.core.park(work);
         let leased = match chosen {
+            Ok(_) if moves => Box::pin(self.lease_elsewhere(work, target, now)).await,
+            Ok(_) | Err(NoNode::Behind) if self.book.sight.is_some() => {
+                Box::pin(self.lease_seeing(work, target, now, first)).await
+            }
             Ok(pool) => self.wait_in(work, &pool, target, now).await,
             Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
         };
@@ -50,29 +69,57 @@ impl Session {
     }
 
     /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
-    fn choose(&self, target: Target, avoid: &[NodeIndex], now: Instant) -> Result<Rc<LocalPool>, NoNode> {
+    pub(crate) fn choose(
+        &self,
+        target: Target,
+        avoid: &[NodeIndex],
+        now: Instant,
+    ) -> Result<Rc<LocalPool>, NoNode> {
+        self.choose_by(target, avoid, self.book.sight.as_ref(), now)
+    }
+
+    /// Likewise, for a read that must have seen what `sight` says.
+    pub(crate) fn choose_by(
+        &self,
+        target: Target,
+        avoid: &[NodeIndex],
+        sight: Option<&Sight>,
+        now: Instant,
+    ) -> Result<Rc<LocalPool>, NoNode> {
         let shard = usize::from(target.shard.0);
         let pools = &self.group.pools[shard];
         let view = self.group.shared.clusters[shard].view();
+        let positions = &self.group.shared.clusters[shard].positions;
+        let passed_over = Cell::new(false);
+        let may = |node| {
+            sight.is_none_or(|sight| {
+                passed_over.set(passed_over.get() || sight.lacks(positions, node));
+                sight.may(positions, node)
+            })
+        };
         let mut turn = self.group.turn.get();
         let settings = &self.group.shared.route;
         let cost = |node: NodeIndex| pools[usize::from(node.0)].cost(settings.balance, now);
         let chosen = if avoid.is_empty() {
-            route::choose(&view, target.role, settings, |_| true, cost, &mut turn, now)
+            route::choose(&view, target.role, settings, may, cost, &mut turn, now)
         } else {
             let without = view.with(|nodes| {
                 for node in avoid {
                     nodes[usize::from(node.0)].up = false;
                 }
             });
-            route::choose(&without, target.role, settings, |_| true, cost, &mut turn, now)
+            route::choose(&without, target.role, settings, may, cost, &mut turn, now)
         };
         self.group.turn.set(turn);
+        if passed_over.get() {
+            // It may have caught up since it was last asked.
+            positions.suggest();
+        }
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
     }
 
     /// Waits in the queue of a full pool, and elsewhere if its node turns out to be out of reach.
-    async fn wait_in(
+    pub(crate) async fn wait_in(
         &mut self,
         work: &mut Work,
         pool: &Rc<LocalPool>,
@@ -100,10 +147,10 @@ impl Session {
     }
 
     /// Waits for a connection, or for a node to be there, up to the limits. `avoid`: nodes that have just failed.
-    async fn wait(
+    pub(crate) async fn wait(
         &mut self,
         work: &mut Work,
-        target: Target,
+        mut target: Target,
         began: Instant,
         mut avoid: Vec<NodeIndex>,
     ) -> Result<Leased, End> {
@@ -111,6 +158,10 @@ impl Session {
         let outcome = loop {
             let pool = match self.choose(target, &avoid, Instant::now()) {
                 Ok(pool) => pool,
+                Err(NoNode::Behind) if let Some(primary) = self.divert_at_once(target) => {
+                    target = primary;
+                    continue;
+                }
                 Err(no_node) => match self.wait_for_node(work, target, no_node, began, &mut avoid).await? {
                     Ok(()) => continue,
                     Err(report) => break Err(report),
@@ -210,11 +261,7 @@ impl Session {
         avoid: &mut Vec<NodeIndex>,
     ) -> Result<Result<(), Box<ErrorReport>>, End> {
         let cluster = std::sync::Arc::clone(&self.group.shared.clusters[usize::from(target.shard.0)]);
-        let refusal = no_node.refusal(&cluster.config.name);
-        let code = SqlState::from_bytes(refusal.sqlstate.as_bytes()).unwrap_or(SqlState::CANNOT_CONNECT_NOW);
-        let mut report = ErrorReport::error(code, refusal.message);
-        report.detail = refusal.detail.map(Into::into);
-        report.hint = refusal.hint.map(Into::into);
+        let report = refused(no_node, &cluster.config.name);
         // With `reads_on_primary: never` nobody said that reads wait for a replica to come back. Where they may go to
         // the primary, they wait for one as writes do.
         let left = self.patience(target).saturating_sub(began.elapsed());
@@ -285,13 +332,23 @@ fn known(cluster: &backend::Cluster) -> bool {
         .all(|node| !node.up || matches!(node.role, Some(NodeRole::Primary | NodeRole::Replica)))
 }
 
-fn canceled() -> ErrorReport {
+/// What a client is told that is not to wait for a node any longer.
+pub(crate) fn refused(no_node: NoNode, cluster: &str) -> ErrorReport {
+    let refusal = no_node.refusal(cluster);
+    let code = SqlState::from_bytes(refusal.sqlstate.as_bytes()).unwrap_or(SqlState::CANNOT_CONNECT_NOW);
+    let mut report = ErrorReport::error(code, refusal.message);
+    report.detail = refusal.detail.map(Into::into);
+    report.hint = refusal.hint.map(Into::into);
+    report
+}
+
+pub(crate) fn canceled() -> ErrorReport {
     ErrorReport::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
         .with_detail("It was waiting for a server connection.")
 }
 
 /// The session ends while its client waits.
-fn ended_by(signal: Signal) -> End {
+pub(crate) fn ended_by(signal: Signal) -> End {
     let (code, message) = match signal {
         Signal::Kill(Kill::TransactionTooLong) => (SqlState::QUERY_CANCELED, "transaction_timeout"),
         Signal::Kill(Kill::QueryTooLong) => (SqlState::QUERY_CANCELED, "query_timeout"),

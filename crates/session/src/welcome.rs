@@ -85,7 +85,17 @@ fn open_book(
     };
     let user = directory.config.users.get(&*shared.user);
     let transactions = user.and_then(|user| user.route.transactions).unwrap_or(shared.route.transactions);
-    let mut routing = SessionRouting { role, role_from, transactions, ..SessionRouting::default() };
+    let by_user = user.and_then(|user| user.route.consistency);
+    let consistency = shared.route.consistency;
+    let consistency_from = if by_user.is_some() { RoleSource::User } else { RoleSource::Database };
+    let mut routing = SessionRouting {
+        role,
+        role_from,
+        transactions,
+        consistency,
+        consistency_from,
+        ..SessionRouting::default()
+    };
     let mut pairs = Vec::new();
     for (name, value) in startup.settings() {
         let name = name.to_ascii_lowercase();
@@ -96,6 +106,10 @@ fn open_book(
                 routing.role_from = RoleSource::Options;
             }
             "pgweir.transactions" => routing.transactions = crate::own::transactions_of(value)?,
+            "pgweir.consistency" => {
+                routing.consistency = crate::own::consistency_of(value)?;
+                routing.consistency_from = RoleSource::Options;
+            }
             "pgweir.shard" => {
                 let shard = shared.map.shard_named(value);
                 routing.shard = Some(shard.ok_or_else(|| crate::own::no_such_shard(&shared.map, value))?);
@@ -129,6 +143,16 @@ fn open_book(
         shown: None,
         runs_names: false,
         unnamed: None,
+        reads: Default::default(),
+        hinted: None,
+        sight: None,
+        diversion: None,
+        wrote: Default::default(),
+        last_seen: Vec::new(),
+        floors: Vec::new(),
+        tokens: Vec::new(),
+        asks_position: false,
+        position: None,
         begun: None,
         until_write: None,
         seen: Default::default(),

@@ -27,6 +27,10 @@ pub struct Facts {
     pub routed: Tally,
     /// What somebody has concluded from these facts, so that it needn't be concluded again.
     pub memo: Memo,
+    /// Likewise, of the tables that it reads, and of those that it writes.
+    pub read: Note,
+    /// See there.
+    pub wrote: Note,
     /// What it may do to its session without saying so.
     pub hidden: Hidden,
 }
@@ -333,6 +337,43 @@ impl PartialEq for Memo {
 
 impl Eq for Memo {}
 
+/// A conclusion of 64 bits, as [`Memo`] is one of yes or no. Facts belong to one core: nobody else draws conclusions
+/// from them at the same time.
+#[derive(Debug, Default)]
+pub struct Note {
+    under: AtomicU64,
+    concluded: AtomicU64,
+}
+
+impl Note {
+    /// What was concluded under this number, if that was the last conclusion. `under`: never 0.
+    #[inline]
+    #[must_use]
+    pub fn recall(&self, under: u64) -> Option<u64> {
+        (self.under.load(Ordering::Relaxed) == under).then(|| self.concluded.load(Ordering::Relaxed))
+    }
+
+    /// Remembers a conclusion.
+    pub fn remember(&self, under: u64, concluded: u64) {
+        self.concluded.store(concluded, Ordering::Relaxed);
+        self.under.store(under, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Note {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Note {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Note {}
+
 /// An effect on session state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -505,6 +546,8 @@ pub struct Hint {
     pub shard: Option<Name>,
     /// `key=VALUE`: the shard that this key's value belongs to.
     pub key: Option<Box<str>>,
+    /// `consistency=database|session|strong|eventual`.
+    pub consistency: Option<HintConsistency>,
     /// A key or value that is not known, for the error message.
     pub invalid: Option<Box<str>>,
 }
@@ -516,4 +559,17 @@ pub enum HintRole {
     Primary,
     /// A replica, even for what is not known to read.
     Replica,
+}
+
+/// What a hint says that a read must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintConsistency {
+    /// What was acknowledged to anyone in the database.
+    Database,
+    /// What was acknowledged to the session.
+    Session,
+    /// All that was committed.
+    Strong,
+    /// Nothing in particular.
+    Eventual,
 }

@@ -1,6 +1,6 @@
 //! Hints: `/* pgweir: role=replica shard=eu key=DE */` as the first thing of a text.
 
-use crate::facts::{Hint, HintRole};
+use crate::facts::{Hint, HintConsistency, HintRole};
 
 /// The hint comment that a text begins with, comment signs included.
 pub(crate) fn comment(sql: &[u8]) -> Option<&[u8]> {
@@ -40,7 +40,21 @@ fn set(hint: &mut Hint, pair: &str) -> bool {
         ("role", "replica") => hint.role.replace(HintRole::Replica).is_none(),
         ("shard", name) => hint.shard.replace(name.into()).is_none(),
         ("key", key) => hint.key.replace(key.into()).is_none(),
+        ("consistency", word) => match consistency(word) {
+            Some(said) => hint.consistency.replace(said).is_none(),
+            None => false,
+        },
         _ => false,
+    }
+}
+
+fn consistency(word: &str) -> Option<HintConsistency> {
+    match word {
+        "database" => Some(HintConsistency::Database),
+        "session" => Some(HintConsistency::Session),
+        "strong" => Some(HintConsistency::Strong),
+        "eventual" => Some(HintConsistency::Eventual),
+        _ => None,
     }
 }
 
@@ -55,7 +69,17 @@ mod tests {
         assert_eq!(hint.shard.as_deref(), Some("eu"));
         assert_eq!(hint.key.as_deref(), Some("DE"));
         assert_eq!(hint.invalid, None);
-        for wrong in ["role=standby", "rule=primary", "shard=", "role=primary role=replica", "x"] {
+        let hint = parse(b"/* pgweir: consistency=strong */ SELECT 1");
+        assert_eq!((hint.consistency, hint.invalid), (Some(HintConsistency::Strong), None));
+        for wrong in [
+            "role=standby",
+            "consistency=weak",
+            "consistency=strong consistency=strong",
+            "rule=primary",
+            "shard=",
+            "role=primary role=replica",
+            "x",
+        ] {
             let text = format!("/*pgweir: {wrong}*/ SELECT 1");
             assert!(parse(text.as_bytes()).invalid.is_some(), "{wrong}");
         }

@@ -1,6 +1,6 @@
 //! A whole text to facts: its statements one by one, split at the semicolons that end one.
 
-use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, Memo, PinReason, Statement, Tally};
+use crate::facts::{Access, Because, Effect, Facts, Kind, Literal, PinReason, Statement};
 use crate::hidden::Hidden;
 use crate::hint;
 use crate::lexer::{Lexer, TokenKind};
@@ -19,15 +19,7 @@ pub(crate) fn facts(sql: &[u8], conforming: bool, literals: &[Literal]) -> Facts
     let (statements, names_prepared) = statements(sql, conforming, literals);
     let access = statements.iter().map(|statement| statement.access).max().unwrap_or_default();
     let hidden = Hidden::of(&statements);
-    Facts {
-        statements,
-        hint: hint::parse(sql),
-        access,
-        names_prepared,
-        routed: Tally::default(),
-        memo: Memo::default(),
-        hidden,
-    }
+    Facts { statements, hint: hint::parse(sql), access, names_prepared, hidden, ..Facts::default() }
 }
 
 /// The facts of a text that cannot be looked at.

@@ -32,12 +32,19 @@ impl Setup {
     pub fn bare() -> Setup {
         let port = free_port().expect("a free port");
         let setup = Setup { tree: Tree::default(), port, passwords: Vec::new() };
+        // A busy machine keeps a read waiting for a replica that has caught up.
+        let setup = setup.set("route.replica_wait", "1s");
         let setup = setup.set("listen.unix_dir", "null").set("listen.http", "null").port(port);
         setup.set("admin.users", &format!("[{ADMIN}]")).user(ADMIN, ADMIN_PASSWORD)
     }
 
+    /// The same, listening on another port.
+    pub fn on_port(self, port: u16) -> Setup {
+        self.port(port)
+    }
+
     /// Listens on that port.
-    pub(crate) fn port(mut self, port: u16) -> Setup {
+    fn port(mut self, port: u16) -> Setup {
         self.port = port;
         self.set("listen.tcp", &format!("[\"127.0.0.1:{port}\"]"))
     }

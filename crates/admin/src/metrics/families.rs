@@ -21,6 +21,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(counters(snapshot));
     families.extend(nodes(snapshot));
     families.extend(listeners(snapshot));
+    families.extend(positions(snapshot));
     families.extend(cores(snapshot));
     families
 }
@@ -184,6 +185,33 @@ fn nodes(snapshot: &Snapshot) -> Vec<Family> {
         gauge("node_lag_seconds", "How long ago the primary was where the replica is", lag_time),
         gauge("node_budget", "Server connections that all pools together may have", budgets),
         gauge("node_open", "Server connections open or being opened over all pools", open),
+    ]
+}
+
+fn positions(snapshot: &Snapshot) -> Vec<Family> {
+    let (mut ages, mut rounds, mut waits, mut diverted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for cluster in snapshot.directory.clusters().iter().filter(|cluster| cluster.nodes.len() > 1) {
+        let (labels, positions) = (vec![("cluster", cluster.config.name.clone())], &cluster.positions);
+        if let Some(age) = positions.age() {
+            ages.push((labels.clone(), seconds(age)));
+        }
+        rounds.push((labels.clone(), number(positions.next_round() - 1)));
+        waits.push((labels.clone(), number(positions.counts.waits.load(Ordering::Relaxed))));
+        diverted.push((labels, number(positions.counts.diverted.load(Ordering::Relaxed))));
+    }
+    vec![
+        gauge(
+            "round_age_seconds",
+            "Since positions were last sampled; while no read needs it they aren't",
+            ages,
+        ),
+        counter("rounds", "Rounds in which positions were sampled", rounds),
+        counter("replica_waits", "Reads that waited for a replica to catch up", waits),
+        counter(
+            "reads_diverted",
+            "Reads that went to the primary because no replica had caught up",
+            diverted,
+        ),
     ]
 }
 

@@ -17,7 +17,7 @@ pub use database::{
     Database, KeyType, Placement, Scheme, ServerLogin, Shard, ShardedTable, Sharding, TableName,
 };
 pub use pool::{
-    Balance, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting,
+    Balance, Consistency, MaxLag, OnLoss, PoolMode, PoolOverrides, PoolSettings, ReadsOnPrimary, RoleSetting,
     RouteOverrides, RouteSettings, Share, Transactions,
 };
 

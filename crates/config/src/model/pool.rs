@@ -102,6 +102,10 @@ pub struct RouteSettings {
     pub role: RoleSetting,
     /// Where the reads of a transaction go that may write.
     pub transactions: Transactions,
+    /// What a read must have seen.
+    pub consistency: Consistency,
+    /// How long a read may wait for a replica to catch up before it goes to the primary.
+    pub replica_wait: Duration,
     /// How nodes are chosen.
     pub balance: Balance,
     /// Replicas further behind are out of the reads; `None`: none is.
@@ -116,9 +120,25 @@ pub struct RouteSettings {
 pub struct RouteOverrides {
     pub role: Option<RoleSetting>,
     pub transactions: Option<Transactions>,
+    pub consistency: Option<Consistency>,
+    pub replica_wait: Option<Duration>,
     pub balance: Option<Balance>,
     pub max_lag: Option<Option<MaxLag>>,
     pub reads_on_primary: Option<ReadsOnPrimary>,
+}
+
+/// `route.consistency`, `SET pgweir.consistency`: what a read must have seen. Under all but the last the reads of a
+/// session never go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// What this pgweir has acknowledged to anyone in the database, in the tables that it reads.
+    Database,
+    /// What was acknowledged to its session.
+    Session,
+    /// Every commit before it, whoever made it.
+    Strong,
+    /// Whatever there is.
+    Eventual,
 }
 
 /// `route.role`, `SET pgweir.role`, a listener's role.

@@ -6,6 +6,7 @@ use sql::facts::Name;
 use sql::{Verdict, built_in, is_primary_relation};
 
 use super::rows::{CalledRow, CatalogRows, RelationKind, RelationRow};
+use super::tables::Tables;
 use super::{Guarded, Known};
 
 /// Operators that the grammar writes for a keyword: IN, LIKE, BETWEEN, USING, DISTINCT, ORDER BY, SIMILAR TO …
@@ -14,6 +15,7 @@ const BEHIND_KEYWORDS: [&str; 11] = ["=", "<>", "<", ">", "<=", ">=", "~~", "!~~
 pub(super) fn known(rows: CatalogRows) -> Known {
     let mut known = Known { casts: rows.volatile_casts, ..Known::default() };
     let guarded = guarded(&rows);
+    known.tables = Tables::of(&rows);
     for row in &rows.relations {
         if let Some(why) = guarded.get(&row.oid) {
             let named = known.relations.entry(name(&row.name)).or_default();

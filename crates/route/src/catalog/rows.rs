@@ -20,6 +20,23 @@ pub struct CatalogRows {
     pub volatile_casts: bool,
     /// An implicit cast does.
     pub volatile_implicit_casts: bool,
+    /// Tables and views of the database's own, all of them; none: they are too many to be known.
+    pub tables: Vec<TableRow>,
+    /// Parents and children, partitions too.
+    pub inherits: Vec<(u32, u32)>,
+    /// Tables, and those that refer to them and are changed with them (ON DELETE CASCADE and the like).
+    pub cascades: Vec<(u32, u32)>,
+}
+
+/// A table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    /// Its oid.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// Writing to it runs code that may touch other tables: triggers, rules, defaults.
+    pub code: bool,
 }
 
 /// All overloads of a function in one schema.

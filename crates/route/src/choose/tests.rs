@@ -21,6 +21,8 @@ fn view(nodes: &[(Option<NodeRole>, bool, Proximity, u32)]) -> ClusterView {
 fn settings(balance: Balance, reads_on_primary: ReadsOnPrimary) -> RouteSettings {
     RouteSettings {
         role: config::RoleSetting::Auto,
+        consistency: config::Consistency::Eventual,
+        replica_wait: Duration::ZERO,
         balance,
         max_lag: Some(MaxLag::Time(Duration::from_secs(10))),
         reads_on_primary,

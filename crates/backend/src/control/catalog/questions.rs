@@ -3,7 +3,7 @@
 //! What views and policies call is found in their rules as `pg_rewrite` and `pg_policy` keep them, node trees in which
 //! each call has its function's oid: `pg_depend` says nothing of built-in functions.
 
-use route::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow};
+use route::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow, TableRow};
 use thiserror::Error;
 use tokio_postgres::{Client, Row};
 
@@ -27,7 +27,10 @@ SELECT concat_ws(' ', \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_inherits), \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_operator WHERE oid >= 16384), \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_cast WHERE oid >= 16384), \
-  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_constraint WHERE contypid <> 0))";
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_trigger WHERE NOT tgisinternal), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_attrdef), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_constraint \
+    WHERE contypid <> 0 OR contype IN ('c', 'f')))";
 
 /// An aggregate is as volatile as the functions that it is made of.
 const FUNCTIONS: &str = "\
@@ -50,6 +53,27 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
 const CHILDREN: &str = "\
 SELECT i.inhparent, i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
  WHERE c.relkind = 'f' OR c.relhassubclass OR (c.relpersistence = 'u' AND c.relkind IN ('r', 'p'))";
+
+/// Tables and views, and whether a write to one runs code that may touch another: a trigger, a rule, a function of the
+/// database's own in a default or a check. (One written in C is taken not to: `uuid_generate_v4()` and its like.)
+const TABLES: &str = "\
+SELECT c.oid, c.relname::text, \
+       EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+    OR (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')) \
+    OR c.oid IN (SELECT x.relation \
+         FROM (SELECT adrelid AS relation, adbin::text AS tree FROM pg_attrdef \
+               UNION ALL SELECT conrelid, conbin::text FROM pg_constraint WHERE contype = 'c') x, \
+              regexp_matches(x.tree, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+         JOIN pg_proc p ON p.oid = m[1]::oid JOIN pg_language l ON l.oid = p.prolang \
+        WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')) \
+  FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'";
+
+const INHERITS: &str = "SELECT inhparent, inhrelid FROM pg_inherits";
+
+/// Foreign keys that change the rows that refer to a row, with the row.
+const CASCADES: &str = "\
+SELECT DISTINCT confrelid, conrelid FROM pg_constraint \
+ WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))";
 
 /// What the trees of rules and policies name: relations (`r`), functions (`f`), or a locking clause (`l`).
 const NAMED: &str = "\
@@ -110,6 +134,18 @@ async fn rows(client: &Client) -> Result<CatalogRows, AnswerError> {
         volatile_operators: each(client, "operators", OPERATORS, |row| row.try_get(0)).await?,
         ..CatalogRows::default()
     };
+    let pair = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let tables = async {
+        rows.inherits = each(client, "children", INHERITS, pair).await?;
+        rows.cascades = each(client, "foreign keys", CASCADES, pair).await?;
+        rows.tables = each(client, "tables", TABLES, table).await?;
+        Ok(())
+    };
+    match tables.await {
+        // Reads of what isn't known need what was written last to any table: slower, and right.
+        Ok(()) | Err(AnswerError::TooMany(_)) => {}
+        Err(error) => return Err(error),
+    }
     let casts = client.query_one(CASTS, &[]).await?;
     (rows.volatile_casts, rows.volatile_implicit_casts) = (casts.try_get(0)?, casts.try_get(1)?);
     let named = each(client, "rules", NAMED, named).await?;
@@ -176,6 +212,10 @@ fn relation(row: &Row) -> Result<RelationRow, tokio_postgres::Error> {
         _ => RelationKind::Plain,
     };
     Ok(RelationRow { oid: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)?, kind })
+}
+
+fn table(row: &Row) -> Result<TableRow, tokio_postgres::Error> {
+    Ok(TableRow { oid: row.try_get(0)?, name: row.try_get(1)?, code: row.try_get(2)? })
 }
 
 fn named(row: &Row) -> Result<(u32, String, u32), tokio_postgres::Error> {

@@ -1,0 +1,621 @@
+//! What a session's reads must have seen, and what it has seen: which replica may have a read, how long the read waits
+//! for one, and when it goes to the primary instead.
+//!
+//! A round is a sample of the primary's position that all share; a replica has covered it once it has replayed as much
+//! (`route::consistency`). A read needs the round that its tables need since they were written. It stays with the node
+//! that its session has read from last until another is known to be as far, so that what it sees never goes back.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use backend::shared::Diverted;
+use backend::{Cluster, Lease, LocalPool, Positions, Server};
+use config::{Balance, Consistency, ReadsOnPrimary};
+use route::consistency::{Slots, Token, TokenError};
+use route::view::NodeIndex;
+use route::{Decision, NoNode, RoleReason, RoleSource, ShardIndex, Target, TargetRole};
+use sql::facts::{Facts, HintConsistency};
+use wire::{ErrorReport, SqlState};
+
+use crate::book::Book;
+use crate::cell::{Doing, Signal};
+use crate::core::Core;
+use crate::own;
+use crate::request::Request;
+use crate::session::{End, Session};
+use crate::wait::{Leased, canceled, ended_by, refused};
+use crate::work::Work;
+
+/// How long a read waits so that its session may go on to a node that has less to do.
+const MOVE_WAIT: Duration = Duration::from_millis(2);
+/// Between two such moves, of all sessions of a core and pool: each costs a round.
+const MOVE_AGAIN: Duration = Duration::from_millis(20);
+/// Between two looks whether one would like to.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long `SHOW pgweir.lsn` may take.
+const POSITION_WAIT: Duration = Duration::from_secs(2);
+/// Behind a full share of the primary, how long until the next try.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// No node.
+const NOWHERE: NodeIndex = NodeIndex(u16::MAX);
+
+/// What a session saw last on one shard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeenLast {
+    shard: ShardIndex,
+    /// Where, and when the answer came.
+    node: NodeIndex,
+    at: Instant,
+    /// The round that another node must have covered to be no older.
+    elsewhere: u64,
+    /// It reads from replicas.
+    on_replicas: bool,
+}
+
+/// What the read in hand must have seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight {
+    /// A node must have covered this round …
+    need: u64,
+    /// … and any but the last one this one.
+    elsewhere: u64,
+    /// Where the session saw something last, and when.
+    last: Option<(NodeIndex, Instant)>,
+    /// It has covered everything.
+    primary: Option<NodeIndex>,
+}
+
+/// A read goes to the primary because no replica has caught up. It may have a place among the bounded number of those.
+#[derive(Debug)]
+pub(crate) struct Diversion(pub(crate) Option<Diverted>);
+
+/// What was found for a read already.
+pub(crate) enum First {
+    /// Nothing.
+    None,
+    /// The pool that it is to have a connection of.
+    Pool(Rc<LocalPool>),
+    /// A connection that may do after the next round.
+    Lease(Lease),
+}
+
+impl Sight {
+    /// Whether a node may have the read, as far as is known of the node.
+    #[inline]
+    pub(crate) fn may(&self, positions: &Positions, node: NodeIndex) -> bool {
+        let covered = positions.covered(node);
+        let same = self.last.is_some_and(|(last, _)| last == node);
+        (covered >= self.need && (same || covered >= self.elsewhere)) || self.primary == Some(node)
+    }
+
+    /// Whether a node isn't known to have what every node must have for this read.
+    #[inline]
+    pub(crate) fn lacks(&self, positions: &Positions, node: NodeIndex) -> bool {
+        positions.covered(node) < self.need && self.primary != Some(node)
+    }
+
+    /// Whether the server behind this very connection may: the node may have been started again since.
+    #[inline]
+    fn fits(&self, positions: &Positions, server: &Server) -> bool {
+        let (node, opened) = (server.handle.pool.node.id.node, server.handle.opened);
+        let same = self.last.is_some_and(|(last, at)| last == node && opened <= at);
+        let round = if same { self.need } else { self.need.max(self.elsewhere) };
+        round == 0 || positions.has_covered(node, round, opened) || self.primary == Some(node)
+    }
+}
+
+impl Book {
+    /// Notes what a text reads that may go to a replica.
+    #[inline]
+    pub(crate) fn note_reads(&mut self, facts: &Facts, decision: &Decision) {
+        if let Some(Target { shard, role: TargetRole::Replica }) = decision.target() {
+            if facts.hint.consistency.is_some() {
+                self.hinted = facts.hint.consistency.map(said_by_hint);
+            }
+            let catalog = self.catalogs().get(usize::from(shard.0));
+            let reads = catalog.map_or(Slots::ANY, |catalog| catalog.tables_read(facts));
+            self.reads = self.reads.and(reads);
+        }
+    }
+
+    /// Notes what a text that is being sent may write.
+    #[inline]
+    pub(crate) fn note_writes(&mut self, server: &Server, facts: &Facts) {
+        let writes = server.handle.pool.catalog.writes(|catalog| catalog.tables_written(facts));
+        self.wrote = self.wrote.and(writes);
+    }
+
+    /// No transaction is open: what was written may be seen by anyone once the client knows of it.
+    pub(crate) fn tell_written(&mut self, core: &Core, server: &Server) {
+        let pool = &server.handle.pool;
+        if !self.wanted.is_empty() && self.wanted.get("synchronous_commit").is_some_and(|on| on == "off") {
+            pool.cluster.positions.note_early_commits();
+        }
+        pool.catalog.wrote(self.wrote);
+        if pool.cluster.is_retired() {
+            tell_successor(core, &pool.cluster);
+        }
+        if server.owed == 0 {
+            self.wrote = Slots::NONE;
+        }
+    }
+
+    /// The client was answered: what it has seen it must not miss elsewhere.
+    #[inline]
+    pub(crate) fn note_seen(&mut self, server: &Server, target: Target, at: Instant) {
+        let pool = &server.handle.pool;
+        if pool.cluster.nodes.len() < 2 {
+            return;
+        }
+        let (node, elsewhere) = (pool.node.id.node, pool.cluster.positions.next_round());
+        let on_replicas = target.role == TargetRole::Replica;
+        match self.last_seen.iter_mut().find(|seen| seen.shard == target.shard) {
+            Some(seen) => {
+                let on_replicas = on_replicas || seen.on_replicas;
+                *seen = SeenLast { shard: target.shard, node, at, elsewhere, on_replicas };
+                if on_replicas && target.role == TargetRole::Primary {
+                    // It will want to read from a replica again.
+                    pool.cluster.positions.suggest();
+                }
+            }
+            None => self.last_seen.push(SeenLast { shard: target.shard, node, at, elsewhere, on_replicas }),
+        }
+    }
+
+    /// `SET pgweir.lsn`: from now on reads must have seen what these tokens stand for, one for each shard.
+    ///
+    /// # Errors
+    /// 22023 if it is no such list.
+    pub(crate) fn take_position(&mut self, value: &str) -> Result<(), ErrorReport> {
+        let tokens = value.split(',').map(str::trim).filter(|token| !token.is_empty()).map(str::parse);
+        let tokens: Vec<Token> = tokens.collect::<Result<_, TokenError>>().map_err(|error| {
+            let message = format!("invalid value for parameter \"pgweir.lsn\": \"{value}\"");
+            ErrorReport::error(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(error.to_string())
+        })?;
+        self.tokens.extend(tokens);
+        Ok(())
+    }
+
+    /// What `SHOW pgweir.lsn` tells.
+    ///
+    /// # Errors
+    /// 55000: it wasn't found out.
+    pub(crate) fn shown_position(&self) -> Result<String, ErrorReport> {
+        self.position.as_ref().map(|position| position.to_string()).ok_or_else(|| {
+            ErrorReport::error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "the position isn't known")
+                .with_detail(
+                    "The primary hasn't told it, or it was asked for within a transaction or a pipeline.",
+                )
+                .with_hint("Ask for it by itself, behind the COMMIT that it is to cover.")
+        })
+    }
+
+    /// A reload may have put other clusters in the place of those that it has read from, with rounds of their own.
+    pub(crate) fn read_anew(&mut self, clusters: &[Arc<Cluster>]) {
+        for seen in &mut self.last_seen {
+            if let Some(cluster) = clusters.get(usize::from(seen.shard.0)) {
+                (seen.node, seen.elsewhere) = (NOWHERE, cluster.positions.next_round());
+            }
+        }
+        for (floor, cluster) in self.floors.iter_mut().zip(clusters) {
+            *floor = cluster.positions.next_round();
+        }
+    }
+
+    /// Its tokens don't count any more.
+    pub(crate) fn forget_positions(&mut self) {
+        self.floors.clear();
+        self.tokens.clear();
+    }
+
+    /// What the request in hand says of what it must have seen, else the session.
+    fn consistency(&self) -> (Consistency, bool) {
+        let by_begin = self.begun.as_ref().and_then(|begun| begun.hint.consistency).map(said_by_hint);
+        match self.hinted.or(by_begin) {
+            Some(hinted) => (hinted, true),
+            None => {
+                let said = matches!(self.routing.consistency_from, RoleSource::Set | RoleSource::Options);
+                (self.routing.consistency, said)
+            }
+        }
+    }
+}
+
+impl Session {
+    /// What the read in hand must have seen; `None`: whatever there is.
+    #[inline]
+    pub(crate) fn find_sight(&mut self, target: Target) -> Option<Sight> {
+        if !self.book.tokens.is_empty() {
+            self.redeem_tokens();
+        }
+        let (consistency, said) = self.book.consistency();
+        if target.role == TargetRole::Primary || consistency == Consistency::Eventual {
+            return None;
+        }
+        let cluster = self.group.shared.clusters.get(usize::from(target.shard.0))?;
+        if cluster.nodes.len() < 2 {
+            return None;
+        }
+        let reason = self.book.last.as_ref().map(|last| &last.reason.role);
+        // Who asks for a replica gets one as it is, unless the session says otherwise.
+        if !said && matches!(reason, Some(RoleReason::Hint(_) | RoleReason::Setting(..))) {
+            return None;
+        }
+        let need = match consistency {
+            Consistency::Database => {
+                // What its transaction reads next isn't known.
+                let begins = self.book.begun.is_some()
+                    || matches!(reason, Some(RoleReason::ReadOnlyTransaction | RoleReason::UntilWrite));
+                let reads = if begins { Slots::ANY } else { self.book.reads };
+                self.group.shared.catalog(target.shard)?.need(reads)
+            }
+            Consistency::Strong => cluster.positions.next_round(),
+            Consistency::Session | Consistency::Eventual => 0,
+        };
+        let floor = self.book.floors.get(usize::from(target.shard.0)).copied().unwrap_or(0);
+        let seen = self.book.last_seen.iter().find(|seen| seen.shard == target.shard);
+        Some(Sight {
+            need: need.max(floor),
+            elsewhere: seen.map_or(0, |seen| seen.elsewhere),
+            last: seen.map(|seen| (seen.node, seen.at)),
+            primary: cluster.view().primary().ok(),
+        })
+    }
+
+    /// Finds the rounds that tokens stand for. One of another system, or of a timeline that was left, can't be compared:
+    /// it stands for all that there is now.
+    #[cold]
+    fn redeem_tokens(&mut self) {
+        let tokens = std::mem::take(&mut self.book.tokens);
+        let clusters = &self.group.shared.clusters;
+        self.book.floors.resize(clusters.len(), 0);
+        for (floor, cluster) in self.book.floors.iter_mut().zip(clusters) {
+            let system = cluster.positions.latest().map(|(_, token)| token.system);
+            let of_it = tokens.iter().filter(|token| Some(token.system) == system);
+            let rounds = of_it.map(|token| cluster.positions.round_of(token));
+            *floor = (*floor).max(rounds.max().unwrap_or_else(|| cluster.positions.next_round()));
+        }
+    }
+
+    /// `SHOW pgweir.lsn`: a position of each shard that covers all that was acknowledged before it.
+    pub(crate) async fn answer_position(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
+        self.book.asks_position = false;
+        let until = Instant::now() + POSITION_WAIT;
+        let clusters = self.group.shared.clusters.clone();
+        let mut tokens = Vec::new();
+        for cluster in clusters.iter().filter(|cluster| cluster.nodes.len() > 1) {
+            let positions = &cluster.positions;
+            let (round, mut changes) = (positions.next_round(), positions.changes());
+            let token = loop {
+                changes.mark_unchanged();
+                let known = positions.latest().filter(|(known, _)| *known >= round);
+                if known.is_some() || Instant::now() >= until {
+                    break known;
+                }
+                positions.ask(positions.next_round(), until);
+                let change = async { while_changes(&mut changes, until).await };
+                if let Err(report) = self.undisturbed(work, change).await? {
+                    self.answer_with_error(work, request, &report);
+                    return Ok(());
+                }
+            };
+            tokens.push(token.map(|(_, token)| token.to_string()));
+        }
+        let tokens: Option<Vec<String>> = tokens.into_iter().collect();
+        self.book.position = tokens.map(|tokens| tokens.join(",").into());
+        let answered = own::answer_request(self, work, request);
+        self.book.position = None;
+        answered
+    }
+
+    /// Whether the read in hand may have this connection.
+    #[inline]
+    pub(crate) fn may_use(&self, lease: &Lease) -> bool {
+        self.book.sight.is_none_or(|sight| sight.fits(&lease.handle.pool.cluster.positions, lease))
+    }
+
+    /// Whether the session is kept where it is though another node has less to do, and may be let go now.
+    #[inline]
+    pub(crate) fn would_move(&self, target: Target, pool: &LocalPool, now: Instant) -> bool {
+        match &self.book.sight {
+            Some(Sight { last: Some((last, _)), .. }) if *last == pool.shared.node.id.node => {
+                self.group.moves.get().is_none_or(|next| next <= now)
+                    && self.has_a_better_place(target, pool, now)
+            }
+            _ => false,
+        }
+    }
+
+    #[cold]
+    fn has_a_better_place(&self, target: Target, pool: &LocalPool, now: Instant) -> bool {
+        let Some(sight) = &self.book.sight else { return false };
+        let free = Sight { elsewhere: 0, ..*sight };
+        let turn = self.group.turn.get();
+        let other = self.choose_by(target, &[], Some(&free), now);
+        self.group.turn.set(turn);
+        let better = other.is_ok_and(|other| {
+            let elsewhere = other.shared.node.id.node != pool.shared.node.id.node;
+            let balance = self.group.shared.route.balance;
+            let by_cost = matches!(balance, Balance::LeastConnections | Balance::PeakEwma);
+            elsewhere && (!by_cost || other.cost(balance, now) < pool.cost(balance, now))
+        });
+        self.group.moves.set(Some(now + if better { MOVE_AGAIN } else { LOOK_AGAIN }));
+        better
+    }
+
+    /// Waits for a round, so that the session may go on elsewhere.
+    pub(crate) async fn lease_elsewhere(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+    ) -> Result<Leased, End> {
+        if let Some(sight) = self.book.sight
+            && let Some(positions) = self.positions(target)
+        {
+            let until = began + MOVE_WAIT;
+            let mut changes = positions.changes();
+            let others = |node: &NodeIndex| sight.last.is_some_and(|(last, _)| last != *node);
+            let nodes = self.group.shared.clusters[usize::from(target.shard.0)].nodes.len();
+            let nodes = 0..u16::try_from(nodes).unwrap_or(u16::MAX);
+            while !nodes
+                .clone()
+                .map(NodeIndex)
+                .filter(others)
+                .any(|node| positions.covered(node) >= sight.elsewhere)
+            {
+                changes.mark_unchanged();
+                if Instant::now() >= until {
+                    break;
+                }
+                positions.ask(positions.next_round(), until);
+                let change = async { while_changes(&mut changes, until).await };
+                if let Err(report) = self.undisturbed(work, change).await? {
+                    return Ok(Err(report));
+                }
+            }
+        }
+        self.lease_seeing(work, target, began, First::None).await
+    }
+
+    /// A connection for a read that none may have at once.
+    pub(crate) async fn lease_seeing(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+        first: First,
+    ) -> Result<Leased, End> {
+        self.cell.set_doing(Doing::Waiting, began);
+        let leased = self.lease_replica_or_primary(work, target, began, first).await?;
+        self.cell.set_doing(Doing::Active, Instant::now());
+        Ok(leased)
+    }
+
+    async fn lease_replica_or_primary(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+        first: First,
+    ) -> Result<Leased, End> {
+        let route = &self.group.shared.route;
+        let (wait, never) = (route.replica_wait, route.reads_on_primary == ReadsOnPrimary::Never);
+        let limit = self.group.shared.pool.query_wait_timeout;
+        let Some(positions) = self.positions(target) else {
+            return Box::pin(self.wait(work, target, began, Vec::new())).await;
+        };
+        let worth = never || positions.is_worth_waiting();
+        let wait = if worth { wait } else { Duration::ZERO };
+        if let Some(leased) = self.lease_replica(work, target, began, wait, first).await? {
+            return Ok(leased);
+        }
+        if worth {
+            positions.note_wait(false);
+        }
+        loop {
+            if !never && let Some(leased) = self.lease_primary(work, target, began).await? {
+                positions.counts.diverted.fetch_add(1, Ordering::Relaxed);
+                return Ok(leased);
+            }
+            if limit.is_some_and(|limit| began.elapsed() >= limit) {
+                let name = &self.group.shared.clusters[usize::from(target.shard.0)].config.name;
+                return Ok(Err(Box::new(refused(NoNode::Behind, name))));
+            }
+            if let Some(leased) = self.lease_replica(work, target, began, BREATH, First::None).await? {
+                return Ok(leased);
+            }
+        }
+    }
+
+    /// A replica that has seen enough, if one has within `wait`; to be given a connection may take longer.
+    async fn lease_replica(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+        wait: Duration,
+        first: First,
+    ) -> Result<Option<Leased>, End> {
+        let Some(positions) = self.positions(target) else { return Ok(None) };
+        let mut changes = positions.changes();
+        let mut waits_until = None;
+        let (mut first, mut lease) = match first {
+            First::None => (None, None),
+            First::Pool(pool) => (Some(pool), None),
+            First::Lease(lease) => (None, Some(lease)),
+        };
+        loop {
+            changes.mark_unchanged();
+            if lease.is_none() {
+                let chosen = match first.take() {
+                    Some(pool) => Ok(pool),
+                    None => self.choose(target, &[], Instant::now()),
+                };
+                lease = match chosen {
+                    Ok(pool) => match self.lease_of(work, &pool, target, began).await? {
+                        Ok(lease) => Some(lease),
+                        Err(report) => return Ok(Some(Err(report))),
+                    },
+                    Err(NoNode::Behind) => None,
+                    Err(_) => return Box::pin(self.wait(work, target, began, Vec::new())).await.map(Some),
+                };
+            }
+            if let Some(found) = lease.take() {
+                if self.may_use(&found) {
+                    if waits_until.is_some() {
+                        positions.note_wait(true);
+                    }
+                    return Ok(Some(Ok(found)));
+                }
+                let node = found.handle.pool.node.id.node;
+                if !self.book.sight.is_none_or(|sight| sight.may(&positions, node)) {
+                    found.release();
+                    continue;
+                }
+                lease = Some(found); // it is new: the next round tells who is behind it
+            }
+            let now = Instant::now();
+            let until = *waits_until.get_or_insert_with(|| {
+                positions.counts.waits.fetch_add(1, Ordering::Relaxed);
+                now + wait
+            });
+            if now >= until {
+                lease.map(Lease::release);
+                return Ok(None);
+            }
+            positions.ask(positions.next_round(), until);
+            let change = async { while_changes(&mut changes, until).await };
+            if let Err(report) = self.undisturbed(work, change).await? {
+                lease.map(Lease::release);
+                return Ok(Some(Err(report)));
+            }
+        }
+    }
+
+    /// The primary, if it has a place for one more read that isn't its own.
+    async fn lease_primary(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        began: Instant,
+    ) -> Result<Option<Leased>, End> {
+        let target = Target { role: TargetRole::Primary, ..target };
+        let chosen = self.choose(target, &[], Instant::now());
+        let place = match &chosen {
+            Ok(pool) => match pool.shared.divert() {
+                Some(place) => Some(place),
+                None => return Ok(None),
+            },
+            Err(_) => None, // whoever comes to be the primary
+        };
+        self.note_diversion(place);
+        let leased = match chosen {
+            Ok(pool) => self.lease_of(work, &pool, target, began).await?,
+            Err(_) => Box::pin(self.wait(work, target, began, Vec::new())).await?,
+        };
+        if leased.is_err() {
+            self.book.diversion = None;
+        }
+        Ok(Some(leased))
+    }
+
+    /// The primary for a read that nodes can't have which just failed; `None`: it may not go there.
+    pub(crate) fn divert_at_once(&mut self, target: Target) -> Option<Target> {
+        let positions = self.positions(target)?;
+        positions.suggest();
+        if self.group.shared.route.reads_on_primary == ReadsOnPrimary::Never {
+            return None;
+        }
+        positions.counts.diverted.fetch_add(1, Ordering::Relaxed);
+        self.note_diversion(None);
+        Some(Target { role: TargetRole::Primary, ..target })
+    }
+
+    fn note_diversion(&mut self, place: Option<Diverted>) {
+        self.book.diversion = Some(Diversion(place));
+        if let Some(last) = &mut self.book.last {
+            last.target.role = TargetRole::Primary;
+            last.reason.role = RoleReason::Behind;
+        }
+    }
+
+    async fn lease_of(
+        &mut self,
+        work: &mut Work,
+        pool: &Rc<LocalPool>,
+        target: Target,
+        began: Instant,
+    ) -> Result<Leased, End> {
+        match pool.try_lease() {
+            Some(lease) => Ok(Ok(lease)),
+            None => self.wait_in(work, pool, target, began).await,
+        }
+    }
+
+    pub(crate) fn positions(&self, target: Target) -> Option<Arc<Positions>> {
+        let cluster = self.group.shared.clusters.get(usize::from(target.shard.0))?;
+        Some(Arc::clone(&cluster.positions))
+    }
+
+    /// Waits for something short. Whatever disturbs the client disturbs this too.
+    ///
+    /// # Errors
+    /// The inner one is what the client is told instead.
+    pub(crate) async fn undisturbed(
+        &mut self,
+        work: &mut Work,
+        something: impl Future<Output = ()>,
+    ) -> Result<Result<(), Box<ErrorReport>>, End> {
+        let mut something = pin!(something);
+        let disturbed = poll_fn(|cx| {
+            if let Some(signal) = self.cell.poll_signal(cx) {
+                return Poll::Ready(Ok(Some(signal)));
+            }
+            if work.up.has_room()
+                && let Poll::Ready(read) = work.up.poll_fill(cx, &mut self.client)
+            {
+                match read {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Gone)),
+                    Ok(_) => cx.waker().wake_by_ref(),
+                }
+            }
+            something.as_mut().poll(cx).map(|()| Ok(None))
+        });
+        match disturbed.await? {
+            None => Ok(Ok(())),
+            Some(Signal::Cancel | Signal::WaitedTooLong) => {
+                self.cell.clear_signal();
+                Ok(Err(Box::new(canceled())))
+            }
+            Some(signal) => Err(ended_by(signal)),
+        }
+    }
+}
+
+/// What was written by way of a cluster that a reload has replaced, those who read by way of the new one must see.
+#[cold]
+fn tell_successor(core: &Core, old: &Cluster) {
+    let directory = core.context.directory.load();
+    let new = directory.clusters().iter().filter(|cluster| cluster.config.name == old.config.name);
+    new.for_each(|cluster| cluster.wrote_anything());
+}
+
+async fn while_changes(changes: &mut tokio::sync::watch::Receiver<u64>, until: Instant) {
+    let _ = tokio::time::timeout_at(until.into(), changes.changed()).await;
+}
+
+pub(crate) fn said_by_hint(hint: HintConsistency) -> Consistency {
+    match hint {
+        HintConsistency::Database => Consistency::Database,
+        HintConsistency::Session => Consistency::Session,
+        HintConsistency::Strong => Consistency::Strong,
+        HintConsistency::Eventual => Consistency::Eventual,
+    }
+}
