@@ -178,7 +178,7 @@ impl LocalPool {
         if self.shared.settings.server_round_robin && !idle.is_empty() {
             // What somebody may come back for is the last to be used by others.
             let free = |idle: &Idle| idle.server().sequences.is_nobody();
-            let kept = self.shared.sequences.is_kept_apart();
+            let kept = self.shared.sequences.is_known();
             let at = if kept { idle.iter().position(free).unwrap_or(0) } else { 0 };
             return Some(idle.remove(at));
         }
@@ -364,7 +364,7 @@ impl LocalPool {
             idle.set_idle_since(core.now());
             let mut all = self.idle.borrow_mut();
             // Somebody may come back for what sequences have given on it: it is the last to be used by others.
-            let kept = self.shared.sequences.is_kept_apart() && !idle.server().sequences.is_nobody();
+            let kept = self.shared.sequences.is_known() && !idle.server().sequences.is_nobody();
             let at = if kept && !self.shared.settings.server_round_robin { 0 } else { all.len() };
             all.insert(at, idle);
             drop(all);

@@ -16,8 +16,8 @@ const PROBATION: u32 = 256;
 const USED: u32 = u32::MAX;
 /// How long a session's connection is kept from those who wait, for its question to follow what it wrote; and for the
 /// next question to follow one.
-const AFTER_WRITE: Duration = Duration::from_millis(20);
-const AFTER_QUESTION: Duration = Duration::from_millis(5);
+const AFTER_WRITE: Duration = Duration::from_millis(50);
+const AFTER_QUESTION: Duration = Duration::from_millis(20);
 /// A question is worth so many keepings, which are saved up to that many: where none follow, nothing is kept any more.
 const WORTH: u32 = 2;
 const SAVED: u32 = 16;

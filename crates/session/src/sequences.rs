@@ -88,12 +88,12 @@ impl Book {
 }
 
 impl Session {
-    /// The connection on which this session called nextval, if it is idle, and somebody asks for such values here or is
-    /// taken to. A lone read has no need of it.
+    /// The connection on which this session called nextval, if it is idle and somebody asks for such values here. A lone
+    /// read has no need of it.
     #[inline]
     pub(crate) fn try_own(&self, work: &Work, pool: &Rc<LocalPool>) -> Option<Lease> {
         let (id, backend) = self.book.wrote_at?;
-        if id != pool.shared.id || !pool.shared.sequences.is_kept_apart() {
+        if id != pool.shared.id || !pool.shared.sequences.is_known() {
             return None;
         }
         if self.book.begun.is_none() && is_lone_read(work) {
