@@ -13,8 +13,8 @@ const MAX_CACHED_TEXT: usize = 64 << 10;
 /// Scratch space that a long text needed is given back above this.
 const MAX_KEPT_LITERALS: usize = 64 << 10;
 
-/// How many spellings that came once are kept in mind: one for each value of a byte of their hashes.
-const LATELY: usize = 1 << u8::BITS;
+/// How many spellings that came once are kept in mind: more than an application has texts that it runs in turn.
+const LATELY: usize = 1 << 14;
 
 /// What the server's settings mean for the lexer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Analyzer {
     spellings: Cache,
     spelling: Spelling,
     /// Hashes of spellings that came lately: one that comes a second time is worth remembering.
-    lately: [u64; LATELY],
+    lately: Box<[u64]>,
     cache: Cache,
     shape: Shape,
     /// The facts of the last text whose spelling wasn't known.
@@ -67,7 +67,7 @@ impl Analyzer {
         Self {
             spellings: Cache::new(capacity_shapes),
             spelling: Spelling::default(),
-            lately: [0; LATELY],
+            lately: vec![0; LATELY].into(),
             cache: Cache::new(capacity_shapes),
             shape: Shape::default(),
             fresh: Arc::default(),
@@ -121,7 +121,8 @@ impl Analyzer {
 
     /// Remembers the spelling of the text whose shape was read last, if it came before and the lexer confirms it.
     fn remember_spelling(&mut self, hash: u64) {
-        let came = &mut self.lately[usize::from(hash.to_le_bytes()[0])];
+        let [low, high, ..] = hash.to_le_bytes();
+        let came = &mut self.lately[usize::from(u16::from_le_bytes([low, high])) % LATELY];
         if *came != hash {
             *came = hash;
         } else if self.spelling.confirmed_by(&self.shape.literals) {
