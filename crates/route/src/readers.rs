@@ -52,7 +52,8 @@ impl Readers {
             let member = standings.get(usize::from(index.0)) == Some(&Standing::Member);
             node.up && member && reads && node.weight > 0
         };
-        let heed = may_heed_outliers(nodes);
+        let replicas = numbered(nodes).filter(reads).filter(|(index, _)| Some(*index) != primary);
+        let heed = may_heed_outliers(replicas.map(|(_, node)| node));
         let all = numbered(nodes).filter(reads).filter(|(_, node)| !heed || node.out.is_none());
         let mut all: Vec<_> = all.map(Reader::new).collect();
         all.sort_by_key(|reader| reader.proximity);
@@ -99,8 +100,11 @@ fn is_as_near(a: &Reader, b: &Reader) -> bool {
 
 /// Traffic may have replicas out of the reads only as long as that leaves as many of those that are up as it takes away,
 /// and one at least: when more of them look sick, it is more likely something else that is.
-fn may_heed_outliers(nodes: &[NodeView]) -> bool {
-    let up =
-        || nodes.iter().filter(|node| node.up && node.role == Some(NodeRole::Replica) && node.weight > 0);
-    up().filter(|node| node.out.is_some()).count() <= up().count() / 2
+fn may_heed_outliers<'a>(replicas: impl Iterator<Item = &'a NodeView>) -> bool {
+    let (mut up, mut out) = (0, 0);
+    for node in replicas {
+        up += 1;
+        out += u32::from(node.out.is_some());
+    }
+    out <= up / 2
 }

@@ -109,22 +109,25 @@ impl Judge {
     /// A second has passed.
     fn judge(&mut self, view: &ClusterView, seen: &[Seen], now: Instant) -> Vec<Verdict> {
         self.seconds += 1;
-        for ((record, seen), node) in self.nodes.iter_mut().zip(seen).zip(view.nodes()) {
-            record.pass(*seen, counts(node));
+        let counts = counting(view);
+        for ((record, seen), counts) in self.nodes.iter_mut().zip(seen).zip(&counts) {
+            record.pass(*seen, *counts);
         }
         let slower = if self.seconds.is_multiple_of(WINDOW) { self.slower(view) } else { Vec::new() };
-        let up = view.nodes().iter().filter(|node| counts(node)).count();
-        let mut out = view.nodes().iter().filter(|node| counts(node) && node.out.is_some()).count();
+        let up = counts.iter().filter(|counts| **counts).count();
+        let is_out = |(node, counts): &(&NodeView, &bool)| **counts && node.out.is_some();
+        let mut out = view.nodes().iter().zip(&counts).filter(is_out).count();
         let mut verdicts = Vec::new();
-        for (index, (record, node)) in (0u16..).map(NodeIndex).zip(self.nodes.iter_mut().zip(view.nodes())) {
-            if let Some(()) = record.end(node, now) {
-                out -= usize::from(counts(node));
+        let nodes = self.nodes.iter_mut().zip(view.nodes()).zip(&counts);
+        for (index, ((record, node), &counts)) in (0u16..).map(NodeIndex).zip(nodes) {
+            if let Some(()) = record.end(node, counts, now) {
+                out = out.saturating_sub(usize::from(counts));
                 verdicts.push((index, None));
                 continue;
             }
             let slow = slower.iter().find(|(slow, _)| *slow == index).map(|(_, words)| words.clone());
             let Some(why) = record.fault(slow) else { continue };
-            if node.out.is_none() && counts(node) && out < up / 2 {
+            if node.out.is_none() && counts && out < up / 2 {
                 out += 1;
                 verdicts.push((index, Some(record.put_out(&why, now))));
             }
@@ -139,10 +142,11 @@ impl Judge {
         let average = |at: usize| {
             windows[at].micros.checked_div(windows[at].answers).filter(|_| windows[at].answers >= ENOUGH)
         };
+        let counts = counting(view);
         let mut slower = Vec::new();
         for (at, node) in view.nodes().iter().enumerate() {
             let like = view.nodes().iter().enumerate().filter(|(other, like)| {
-                *other != at && counts(like) && like.out.is_none() && like.proximity == node.proximity
+                *other != at && counts[*other] && like.out.is_none() && like.proximity == node.proximity
             });
             let mut others: Vec<u64> = like.filter_map(|(other, _)| average(other)).collect();
             others.sort_unstable();
@@ -183,9 +187,9 @@ impl Record {
     }
 
     /// Whether its time out has ended.
-    fn end(&mut self, node: &NodeView, now: Instant) -> Option<()> {
+    fn end(&mut self, node: &NodeView, counts: bool, now: Instant) -> Option<()> {
         match self.state {
-            State::Out { until, of } if now >= until || !counts(node) => {
+            State::Out { until, of } if now >= until || !counts => {
                 self.state = State::Back { since: now, after: of };
                 (self.bad, self.slow, self.window) = (0, 0, Seen::default());
                 Some(())
@@ -218,9 +222,12 @@ impl Record {
     }
 }
 
-/// Whether it is one of the replicas that could read.
-fn counts(node: &NodeView) -> bool {
-    node.up && node.role == Some(NodeRole::Replica) && node.weight > 0
+/// Which nodes are replicas that could read.
+fn counting(view: &ClusterView) -> Vec<bool> {
+    let counts = |(index, node): (NodeIndex, &NodeView)| {
+        view.is_usable(index) && node.role == Some(NodeRole::Replica) && node.weight > 0
+    };
+    (0u16..).map(NodeIndex).zip(view.nodes()).map(counts).collect()
 }
 
 fn millis(micros: u64) -> f64 {
