@@ -4,6 +4,8 @@
 
 #[path = "failover/hang.rs"]
 mod hang;
+#[path = "failover/misplaced.rs"]
+mod misplaced;
 #[path = "failover/patroni.rs"]
 mod patroni;
 #[path = "failover/replaced.rs"]
@@ -21,6 +23,8 @@ use crate::world::World;
 async fn a_primary_is_replaced() {
     let world = World::start(2);
     let mut cases = Cases::new();
+    cases.run("and what is taken for it is a standby", misplaced::is_sent_on(&world)).await;
+    cases.run("a session that wants to write nothing", misplaced::own_wish(&world)).await;
     cases.run("in order, and sessions go on", replaced::in_order(&world)).await;
     cases.run("while the old one stays up", replaced::forked(&world)).await;
     cases.run("and the old one is back before anybody has noticed", replaced::back_too_early(&world)).await;

@@ -36,6 +36,7 @@ use crate::directory::Directory;
 use connection::Connector;
 use node::Watcher;
 use probe::Prober;
+pub use probe::{ROLE_AND_IDENTITY, identity};
 
 /// The tasks that probe one directory's nodes. They stop when it is dropped; what they have found stays.
 #[derive(Debug)]

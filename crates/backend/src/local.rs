@@ -487,6 +487,11 @@ impl LocalPool {
         let now = Instant::now();
         let lifetime = self.shared.settings.server_lifetime;
         let node = self.shared.node.id.node;
+        let said = connected.parameters.iter().find(|(name, _)| &**name == "in_hot_standby");
+        let standby = said.map(|(_, value)| &**value == "on");
+        if standby == Some(true) && self.shared.cluster.view().primary() == Ok(node) {
+            self.shared.cluster.suspect(node);
+        }
         let parameters = core.intern_parameters(Parameters::reported(connected.parameters));
         let server = Server {
             stream: Link::new(connected.stream, right),
@@ -514,6 +519,7 @@ impl LocalPool {
                 address: connected.address,
                 opened: now,
                 cancels: Cell::new(0),
+                standby: Cell::new(standby),
             }),
             // Up to a tenth earlier, by the backend's pid: connections opened together don't end together.
             expires: lifetime.map(|life| now + life - life / 1000 * (connected.pid % 100)),
@@ -661,6 +667,7 @@ struct Loan {
     opened: Instant,
     expires: Option<Instant>,
     sequences: SequenceOwner,
+    standby: Option<bool>,
     right: Right,
 }
 
@@ -696,6 +703,7 @@ impl Loan {
             opened: handle.opened,
             expires,
             sequences,
+            standby: handle.standby.get(),
             right,
         })
     }
@@ -723,7 +731,15 @@ impl Loan {
             at_login: core.intern_parameters(self.at_login),
             prepared,
             unnamed,
-            handle: Rc::new(Handle { pool, pid, key, address, opened, cancels: Cell::new(0) }),
+            handle: Rc::new(Handle {
+                pool,
+                pid,
+                key,
+                address,
+                opened,
+                cancels: Cell::new(0),
+                standby: Cell::new(self.standby),
+            }),
             expires,
             idle_since: Instant::now(),
         })

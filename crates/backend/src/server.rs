@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
@@ -82,6 +82,24 @@ pub struct Handle {
     pub opened: Instant,
     /// Cancels under way to it: it isn't handed back before they have arrived.
     pub cancels: Cell<u32>,
+    /// Whether the server was a standby at login, as far as it has said (`in_hot_standby`, since Postgres 14).
+    pub standby: Cell<Option<bool>>,
+}
+
+/// A server that doesn't say what it is may turn out to be a standby for so long after login: later it would have been
+/// restarted, and the connection lost.
+const UNSAID: Duration = Duration::from_secs(10);
+
+impl Handle {
+    /// Whether the server may be a standby though its node is taken for the primary: a name may lead to another server
+    /// than before, and a server may have been started again as another thing.
+    #[inline]
+    pub fn may_be_standby(&self) -> bool {
+        match self.standby.get() {
+            Some(standby) => standby,
+            None => self.opened.elapsed() < UNSAID,
+        }
+    }
 }
 
 /// A connection that may be handed to anybody. Only `Server::prove_clean` makes one.

@@ -4,12 +4,13 @@
 //! times to a server that one which kills its server doesn't kill them all.
 
 use config::{NodeRole, RoleSetting};
-use route::RoleReason;
+use route::{RoleReason, Target};
 use sql::facts::Access;
 
 use crate::gate::Gate;
 use crate::reply::Broken;
 use crate::session::Session;
+use crate::wait::BREATH;
 use crate::work::{Planned, Retry, Work};
 
 /// So often a request is run again.
@@ -69,6 +70,36 @@ impl Session {
         work.reset_request();
         work.runs = runs;
         true
+    }
+
+    /// Whether a request for the primary could be sent elsewhere if its server turns out to be a standby: that has done
+    /// nothing of it. Somebody's own `default_transaction_read_only` looks the same, so this ends with `failover.wait`.
+    #[cold]
+    pub(crate) fn may_be_misplaced(&self, target: Target) -> bool {
+        let begun = self.book.sent_begin.is_some();
+        !self.book.is_tied()
+            && self.held.as_ref().is_some_and(|held| begun || !held.in_transaction)
+            && self.cell.transaction_since().is_none_or(|since| since.elapsed() < self.patience(target))
+    }
+
+    /// What was taken for the primary is a standby: its connection isn't used any more, and its node is probed.
+    #[cold]
+    pub(crate) fn give_up_standby(&mut self) {
+        self.book.begun = self.book.sent_begin.take();
+        let Some(held) = &mut self.held else { return };
+        held.lease.spent = true;
+        let pool = held.lease.pool();
+        tracing::warn!(
+            user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name,
+            "what was taken for the primary is a standby; what it refused is sent to the primary"
+        );
+        pool.shared.cluster.suspect(pool.shared.node.id.node);
+    }
+
+    /// Waits until more is known of who the primary is, for a moment.
+    pub(crate) async fn wait_for_roles(&self, target: Target) {
+        let mut changes = self.group.shared.clusters[usize::from(target.shard.0)].changes();
+        let _ = tokio::time::timeout(BREATH, changes.changed()).await;
     }
 
     /// Its node is down, or isn't used any more.

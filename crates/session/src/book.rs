@@ -76,6 +76,8 @@ pub(crate) struct Book {
     pub(crate) seen: Seen,
     /// The settings and parameters that `routing.defaults` were read from.
     pub(crate) defaults_of: (Rc<Settings>, Rc<Parameters>),
+    /// The deferred BEGIN that was sent last to a server that may be a standby.
+    pub(crate) sent_begin: Option<Box<Begun>>,
     /// What was sent in front of a request and has yet to hold.
     pub(crate) gate: Gate,
     /// Why it is tied to its server connection.

@@ -210,6 +210,8 @@ impl Session {
             held.lease.unsynced = true;
             if self.book.seen.reads_at.is_some() && held.target.role == TargetRole::Replica {
                 self.book.until_write = Some(UntilWrite::new(held.target, begun));
+            } else {
+                self.book.sent_begin = held.lease.handle.may_be_standby().then_some(begun);
             }
             return Ok(());
         }

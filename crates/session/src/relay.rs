@@ -66,8 +66,13 @@ impl Session {
         }
         match poll_fn(|cx| self.poll_relay(cx, work)).await? {
             Turn::Relayed(relayed) => {
-                if matches!(relayed, Relayed::Again { .. }) {
-                    self.give_up_replica(work);
+                match relayed {
+                    Relayed::Again { .. } => self.give_up_replica(work),
+                    Relayed::Misplaced => {
+                        self.give_up_standby();
+                        self.give_up_replica(work);
+                    }
+                    Relayed::Done | Relayed::Lost | Relayed::Next { .. } => {}
                 }
                 Ok(relayed)
             }
@@ -187,6 +192,7 @@ impl Session {
         }
         match work.retry {
             Retry::No | Retry::Possible => {}
+            Retry::Wanted { .. } if work.misplaced => return Some(Relayed::Misplaced),
             Retry::Wanted { learn } => return Some(Relayed::Again { learn }),
             Retry::Refused => {
                 self.leave_at_gate(work);

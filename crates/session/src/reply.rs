@@ -349,6 +349,10 @@ impl Book {
                     drop_message(work, total);
                 }
             }
+            (Ok("in_hot_standby"), Ok(value)) => {
+                server.handle.standby.set(Some(value == "on")); // it was promoted
+                drop_message(work, total);
+            }
             _ => drop_message(work, total),
         }
         Ok(())
@@ -390,7 +394,9 @@ impl Book {
             if !self.written.is_empty() && self.missed_by_function(&fields) {
                 self.runs_names = true;
                 want_again(work);
-            } else if stale && work.names.is_some() {
+            } else if (stale && work.names.is_some())
+                || (work.misplaced && fields.sqlstate() == Some(SqlState::READ_ONLY_SQL_TRANSACTION))
+            {
                 want_again(work);
             } else if work.retry == Retry::Possible
                 && work.refusable

@@ -79,6 +79,8 @@ pub(crate) enum Relayed {
     Lost,
     /// The next request of a transaction that reads until it writes is pending, and planned.
     Next { request: Request, target: Target },
+    /// The request is to be run again: what was taken for the primary is a standby.
+    Misplaced,
 }
 
 /// A client's life from here on.
@@ -194,7 +196,10 @@ impl Session {
                     self.book.seen.reads_at = None;
                     target = Target { role: TargetRole::Primary, ..again };
                 }
-                Relayed::Lost => {
+                again @ (Relayed::Lost | Relayed::Misplaced) => {
+                    if matches!(again, Relayed::Misplaced) {
+                        Box::pin(self.wait_for_roles(target)).await;
+                    }
                     work.up.rewind();
                     let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
                     target = again;
@@ -327,9 +332,15 @@ impl Session {
         let tied = self.book.pin.is_some() || self.book.mode == PoolMode::Session;
         let names = !self.book.written.is_empty() || matches!(work.planned.front(), Some(Planned::Names(_)));
         let until_write = self.book.seen.reads_at.is_some() && target.role == TargetRole::Replica;
+        work.misplaced = target.role == TargetRole::Primary
+            && self.held.as_ref().is_some_and(|held| held.lease.handle.may_be_standby())
+            && whole
+            && self.may_be_misplaced(target);
         work.refusable = !tied && ((split && reads) || until_write);
         work.reads = whole && alone && !tied && !until_write && (work.refusable || self.only_reads(work));
-        if whole && (work.refusable || work.reads || (names && self.may_miss_names(work, request, tied))) {
+        if work.misplaced
+            || whole && (work.refusable || work.reads || (names && self.may_miss_names(work, request, tied)))
+        {
             work.retry = Retry::Possible;
             work.up.hold();
         }

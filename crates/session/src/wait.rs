@@ -22,7 +22,7 @@ use crate::work::Work;
 pub(crate) type Leased = Result<Lease, Box<ErrorReport>>;
 
 /// How long to wait before a node that can't be reached is tried again.
-const BREATH: Duration = Duration::from_millis(100);
+pub(crate) const BREATH: Duration = Duration::from_millis(100);
 
 impl Session {
     /// A connection for this target, with whatever settings it has.
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// How long a request may wait for a node.
-    fn patience(&self, target: Target) -> Duration {
+    pub(crate) fn patience(&self, target: Target) -> Duration {
         let queue = self.group.shared.pool.query_wait_timeout.unwrap_or(Duration::MAX);
         let never = self.group.shared.route.reads_on_primary == ReadsOnPrimary::Never;
         match target.role {

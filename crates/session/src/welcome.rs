@@ -157,6 +157,7 @@ fn open_book(
         until_write: None,
         seen: Default::default(),
         defaults_of: (core.pools.intern_settings(Settings::default()), told),
+        sent_begin: None,
         gate: Gate::Open,
         pin: None,
         for_good: None,

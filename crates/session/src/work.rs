@@ -61,6 +61,8 @@ pub(crate) struct Work {
     pub(crate) refusable: bool,
     /// … and elsewhere if the connection is lost, for it surely only reads.
     pub(crate) reads: bool,
+    /// While it can: its server may be a standby that is taken for the primary, and refuse it.
+    pub(crate) misplaced: bool,
     /// How often the request was run again because its connection was lost.
     pub(crate) runs: u32,
     /// While it can: what the names that it has changed stood for, in order.
@@ -203,6 +205,7 @@ impl Work {
             retry: Retry::No,
             refusable: false,
             reads: false,
+            misplaced: false,
             runs: 0,
             renamed: Vec::new(),
         })
@@ -259,6 +262,7 @@ impl Work {
         self.retry = Retry::No;
         self.refusable = false;
         self.reads = false;
+        self.misplaced = false;
         self.runs = 0;
         self.renamed.clear();
     }

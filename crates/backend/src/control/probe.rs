@@ -19,7 +19,7 @@ const ROLE: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 /// The role and the identity. A primary's timeline is the one that it writes now: the checkpoint's is late after a
 /// promotion. A standby's is the one that it receives; where that isn't shown (no connection to its primary, or no
 /// pg_monitor) what its control file says is at most too low.
-const ROLE_AND_IDENTITY: &str = "\
+pub const ROLE_AND_IDENTITY: &str = "\
     SELECT recovery,
            CASE WHEN recovery THEN pg_catalog.to_hex(coalesce(
                (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
@@ -136,13 +136,15 @@ fn found(messages: &[SimpleQueryMessage]) -> Result<Found, ProbeError> {
         Some("t") => NodeRole::Replica,
         _ => return Err(ProbeError::Answer),
     };
-    let identity = || {
-        let timeline = u32::from_str_radix(value(1)?, 16).ok()?;
-        // It is unsigned, and shown as a signed number.
-        let system = value(2)?.parse::<i64>().ok()?.cast_unsigned();
-        Some(Identity { system, timeline, started: value(3)?.parse().ok()? })
-    };
-    Ok(Found { role, identity: identity() })
+    Ok(Found { role, identity: identity(value) })
+}
+
+/// Who answered [`ROLE_AND_IDENTITY`], from the columns of its row; `None`: it doesn't say.
+pub fn identity<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Option<Identity> {
+    let timeline = u32::from_str_radix(column(1)?, 16).ok()?;
+    // It is unsigned, and shown as a signed number.
+    let system = column(2)?.parse::<i64>().ok()?.cast_unsigned();
+    Some(Identity { system, timeline, started: column(3)?.parse().ok()? })
 }
 
 impl ProbeError {

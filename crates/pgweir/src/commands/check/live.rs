@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use backend::connect::ServerTarget;
 use config::{Cluster, Config, Node, NodeRole, Placement, Secret, StoredPassword};
+use route::view::{ClusterView, NodeIndex, NodeView, Proximity};
+use route::{Identity, NoNode};
 
 mod ask;
 
@@ -29,6 +31,8 @@ struct Facts {
     reserved: i32,
     monitors: bool,
     in_use: i32,
+    /// `None`: it doesn't say.
+    identity: Option<Identity>,
 }
 
 /// Prints what each node says; fails if anything is not as it must be.
@@ -46,32 +50,53 @@ async fn ask_all(config: &Config, out: &mut dyn Write) -> anyhow::Result<Vec<Str
     let mut problems = Vec::new();
     writeln!(out, "\nservers")?;
     for cluster in &config.clusters {
-        let mut primaries = Vec::new();
+        let mut seen = Vec::new();
         for node in &cluster.nodes {
+            let mut view = NodeView::new(&*node.name, node.role, Proximity::Zone, 1);
+            view.up = false;
             let name = format!("{} at {}:{}", node.name, node.host, node.port);
             match tokio::time::timeout(LIMIT, ask(config, cluster, node)).await {
                 Err(_) => problems.push(format!("{name} did not answer within {} s", LIMIT.as_secs())),
                 Ok(Err(error)) => problems.push(format!("{name}: {error:#}")),
                 Ok(Ok(facts)) => {
-                    if facts.role == NodeRole::Primary {
-                        primaries.push(node.name.as_str());
-                    }
+                    see(&mut view, &facts);
                     writeln!(out, "  {name}: {}", in_words(&facts))?;
                     judge(config, cluster, node, &facts, &mut problems);
                 }
             }
+            seen.push(view);
         }
-        match primaries[..] {
-            [_] => {}
-            [] => problems.push(format!("cluster {} has no primary", cluster.name)),
-            _ => problems.push(format!(
-                "cluster {} has several primaries: {}",
-                cluster.name,
-                primaries.join(", ")
-            )),
-        }
+        judge_together(&cluster.name, &ClusterView::new(seen), &mut problems);
     }
     Ok(problems)
+}
+
+/// A node as pgweir's probes would see it.
+fn see(view: &mut NodeView, facts: &Facts) {
+    // What is called a replica stays one: out of recovery it replicates logically.
+    view.apart = view.role == Some(NodeRole::Replica) && facts.role == NodeRole::Primary;
+    view.up = true;
+    if !view.apart {
+        (view.role, view.identity) = (Some(facts.role), facts.identity);
+    }
+}
+
+/// What is wrong with the nodes of a cluster together.
+fn judge_together(cluster: &str, view: &ClusterView, problems: &mut Vec<String>) {
+    let primaries = || view.nodes().iter().filter(|node| node.up && node.role == Some(NodeRole::Primary));
+    for (index, node) in (0u16..).map(NodeIndex).zip(view.nodes()).filter(|(_, node)| node.up) {
+        if let Some(why) = view.standing(index).why_refused() {
+            problems.push(format!("{} can't be used: {why}", node.name));
+        }
+    }
+    match view.primary() {
+        Ok(_) => {}
+        Err(NoNode::Doubt) => {
+            let names: Vec<_> = primaries().map(|node| node.name.as_str()).collect();
+            problems.push(format!("cluster {cluster} has several primaries: {}", names.join(", ")));
+        }
+        Err(_) => problems.push(format!("cluster {cluster} has no primary")),
+    }
 }
 
 async fn ask(config: &Config, cluster: &Cluster, node: &Node) -> anyhow::Result<Facts> {
@@ -80,7 +105,13 @@ async fn ask(config: &Config, cluster: &Cluster, node: &Node) -> anyhow::Result<
     let target = ServerTarget::from_config(cluster, node)?;
     let password = password.map(Secret::reveal);
     let row = ask::ask(&target, user, password, database(config, cluster), LIMIT, QUESTION).await?;
-    facts(&row).context("the server's answer has another form than that of Postgres")
+    let mut facts = facts(&row).context("the server's answer has another form than that of Postgres")?;
+    // Not every service tells it.
+    let sql = backend::control::ROLE_AND_IDENTITY;
+    if let Ok(row) = ask::ask(&target, user, password, database(config, cluster), LIMIT, sql).await {
+        facts.identity = backend::control::identity(|column| row.get(column).map(String::as_str));
+    }
+    Ok(facts)
 }
 
 /// The cluster's control user, or the first user whose password is known.
@@ -119,13 +150,15 @@ fn facts(row: &[String]) -> Option<Facts> {
         reserved: reserved.parse().ok()?,
         monitors: monitors == "t",
         in_use: in_use.parse().ok()?,
+        identity: None,
     })
 }
 
 fn in_words(facts: &Facts) -> String {
     let Facts { version, max_connections, reserved, in_use, .. } = facts;
+    let timeline = facts.identity.map(|id| format!(" on timeline {}", id.timeline)).unwrap_or_default();
     format!(
-        "{}, Postgres {version}; max_connections {max_connections}, {reserved} of them reserved, {in_use} in use",
+        "{}{timeline}, Postgres {version}; max_connections {max_connections}, {reserved} of them reserved, {in_use} in use",
         role_name(facts.role)
     )
 }
@@ -187,6 +220,7 @@ mod tests {
             reserved: 3,
             monitors: true,
             in_use: 0,
+            identity: None,
         }
     }
 
@@ -199,6 +233,33 @@ mod tests {
             matches!(&found[..], [one] if one.contains("97 connections") && one.contains("98")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_forked_primary_and_another_clusters_node_are_problems() {
+        let node = |name: &str, role, system, timeline| {
+            let identity = Some(Identity { system, timeline, started: 0 });
+            let mut view = NodeView::new(name, None, Proximity::Zone, 1);
+            see(&mut view, &Facts { role, identity, ..primary() });
+            view
+        };
+        let together = |nodes: Vec<NodeView>| {
+            let mut problems = Vec::new();
+            judge_together("us", &ClusterView::new(nodes), &mut problems);
+            problems
+        };
+        let (us, copy) = (node("a", NodeRole::Primary, 7, 2), node("b", NodeRole::Replica, 7, 2));
+        assert_eq!(together(vec![us.clone(), copy.clone()]), Vec::<String>::new());
+        let strangers = [node("c", NodeRole::Primary, 7, 1), node("d", NodeRole::Replica, 8, 1)];
+        let found = together([vec![us.clone(), copy.clone()], strangers.to_vec()].concat());
+        assert!(
+            matches!(&found[..], [c, d] if c.contains("c can't be used: it is out of recovery on timeline 1")
+            && d.contains("d can't be used: it belongs to another cluster")),
+            "{found:?}"
+        );
+        let twin = NodeView { name: "t".to_owned(), ..us.clone() };
+        assert_eq!(together(vec![us, twin]), ["cluster us has several primaries: a, t"]);
+        assert_eq!(together(vec![copy]), ["cluster us has no primary"]);
     }
 
     #[test]
