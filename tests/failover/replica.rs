@@ -55,6 +55,8 @@ pub(crate) async fn killed_under_load(world: &World) {
 
 pub(crate) async fn stopped_under_load(world: &World) {
     ended_under_load(world, Some(Mode::Fast)).await;
+    // Its backends say goodbye by a warning.
+    ended_under_load(world, Some(Mode::Immediate)).await;
 }
 
 async fn ended_under_load(world: &World, mode: Option<Mode>) {

@@ -97,8 +97,17 @@ impl Handle {
     pub fn may_be_standby(&self) -> bool {
         match self.standby.get() {
             Some(standby) => standby,
-            None => self.opened.elapsed() < UNSAID,
+            None => self.is_young(),
         }
+    }
+
+    #[cold]
+    fn is_young(&self) -> bool {
+        let young = self.opened.elapsed() < UNSAID;
+        if !young {
+            self.standby.set(Some(false));
+        }
+        young
     }
 }
 
