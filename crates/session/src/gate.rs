@@ -126,6 +126,11 @@ impl Session {
         }
         if commands.is_empty() {
             lease.applied = target;
+            if self.book.gate.is_open() && !Rc::ptr_eq(&lease.parameters, &self.book.told) {
+                // The request resets what this connection doesn't have: it reports nothing then, and the client is to
+                // be told all the same.
+                self.book.gate = Gate::Passed;
+            }
             return Ok(());
         }
         push(work, b"BEGIN", Step::Settings)?;
