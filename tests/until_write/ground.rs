@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use pgweir_tests::talk::without_source;
+use pgweir_tests::world::soon;
 use testkit::{Client, Cluster, Frame, Pgweir, Script, Setup, normalize, rows};
 use tokio::sync::Mutex;
 
@@ -67,6 +68,16 @@ impl Ground {
         let sql = "select pid, usename, state, wait_event, query from pg_stat_activity where backend_type = 'client backend'";
         let of = |node: usize| self.cluster.psql(node, "app", sql).unwrap_or_else(|error| error.to_string());
         format!("primary:\n{}\nreplica:\n{}", of(0), of(1))
+    }
+
+    /// Waits until the catalog is read again: what reads a table may leave the primary then.
+    pub(crate) async fn settled(&self) {
+        let mut client = self.client().await;
+        soon("a read of a table is answered by the replica", async || {
+            client.rows("select count(*) from items, log").await.unwrap();
+            self.place(&mut client).await == 'r'
+        })
+        .await;
     }
 
     /// Rows of the primary.

@@ -18,11 +18,13 @@ async fn a_transaction_reads_on_a_replica_until_it_writes() {
     for (name, talk) in talks::all() {
         cases.run(name, ground.same(talk)).await;
     }
+    ground.settled().await;
     cases.run("who says so", moves::said_by(&ground)).await;
     cases.run("what it leaves on the replica", moves::leaves_nothing(&ground)).await;
     cases.run("a role's own isolation level", moves::isolation_of_a_role(&ground)).await;
     cases.run("a hidden write is learned", moves::hidden_write(&ground)).await;
     cases.run("a session that listens", moves::listening(&ground)).await;
+    cases.run("SHOW ROUTES", moves::shown(&ground)).await;
     cases.run("a replica that is lost", losses::replica_is_lost(&mut ground)).await;
     cases.finish();
 }

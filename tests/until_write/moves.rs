@@ -121,6 +121,42 @@ pub(crate) async fn hidden_write(ground: &Ground) {
     }
 }
 
+/// Each shape has its places in SHOW ROUTES, without its literals.
+pub(crate) async fn shown(ground: &Ground) {
+    let mut client = ground.client().await;
+    let read = |id: u32| format!("select v as routed from items where id = {id} and v <> 'secret'");
+    for id in 1..=3 {
+        client.rows(&read(id)).await.unwrap();
+    }
+    client.rows("begin").await.unwrap();
+    client.rows(&read(4)).await.unwrap();
+    client.rows("insert into log (what) values ('routed')").await.unwrap();
+    for id in 1..=2 {
+        client.run(&Script::new().run(&read(id), &[]).sync()).await.unwrap();
+    }
+    client.rows("rollback").await.unwrap();
+    let mut console = ground.pgweir.console().await.unwrap();
+    let frames = console.query("SHOW ROUTES").await.unwrap();
+    let shape = "select v as routed from items where id = ? and v <> ?";
+    let mut found: Vec<Vec<String>> = rows(&frames)
+        .into_iter()
+        .map(|row| row.into_iter().map(|value| value.unwrap_or_default()).collect::<Vec<_>>())
+        .filter(|row| row[1] == shape)
+        .collect();
+    found.sort();
+    let row = |count: &str, role: &str, reason: &str, why: &str| {
+        ["app", shape, count, "", role, reason, why].map(str::to_owned).to_vec()
+    };
+    let expected = [
+        row("1", "replica", "until_write", "reads in a transaction that has not written"),
+        row("2", "primary", "in_transaction", "in a transaction that is open there"),
+        row("3", "replica", "reads", "reads only"),
+    ];
+    assert_eq!(found, expected);
+    let all = rows(&frames).into_iter().flatten().flatten().collect::<Vec<_>>().join(" ");
+    assert!(!all.contains("secret"), "{all}");
+}
+
 /// Who listens is at the primary.
 pub(crate) async fn listening(ground: &Ground) {
     let mut client = ground.client().await;

@@ -10,6 +10,7 @@ pub(crate) mod nodes;
 pub(crate) mod pools;
 pub(crate) mod positions;
 pub(crate) mod process;
+pub(crate) mod routes;
 pub(crate) mod sockets;
 pub(crate) mod stats;
 

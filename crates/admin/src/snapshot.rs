@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 pub use backend::PoolName;
 use backend::{Directory, SharedPool, StatsSum};
 use net::{Peer, TlsInfo};
+use route::{TargetRole, Why};
 use session::cell::Doing;
+use session::routes::Routed;
 use session::{Context, Stop};
 use tokio::task::JoinSet;
 
@@ -27,6 +29,8 @@ pub enum Detail {
     Pools,
     /// And every client and server connection by itself.
     Everything,
+    /// The counters, and where shapes of statements went.
+    Routes,
 }
 
 /// What all cores say at one moment.
@@ -48,6 +52,10 @@ pub struct Snapshot {
     pub pins: BTreeMap<&'static str, (u64, u64)>,
     /// Counters by name; those of pools that are gone too, so that they never fall.
     pub counters: BTreeMap<PoolName, StatsSum>,
+    /// How many statements went to a primary or a replica, by the reason.
+    pub routed: BTreeMap<(TargetRole, Why), u64>,
+    /// How often shapes of statements went where; of [`Detail::Routes`] only.
+    pub routes: HashMap<Routed, u64>,
     /// Each client; of [`Detail::Everything`] only.
     pub each_client: Vec<ClientState>,
     /// Each server connection; of [`Detail::Everything`] only.
@@ -228,6 +236,8 @@ impl Snapshot {
             pinned: BTreeMap::new(),
             pins: BTreeMap::new(),
             counters: BTreeMap::new(),
+            routed: BTreeMap::new(),
+            routes: HashMap::new(),
             each_client: Vec::new(),
             each_server: Vec::new(),
             seated: 0,
@@ -263,6 +273,12 @@ impl Snapshot {
             for (reason, (began, transactions)) in part.pins {
                 let sum = self.pins.entry(reason).or_default();
                 *sum = (sum.0 + began, sum.1 + transactions);
+            }
+            for (role, why, count) in part.routed.into_iter().filter(|(_, _, count)| *count > 0) {
+                *self.routed.entry((role, why)).or_default() += count;
+            }
+            for (routed, count) in part.routes {
+                *self.routes.entry(routed).or_default() += count;
             }
             self.each_client.extend(part.each_client);
             self.each_server.extend(part.each_server);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use backend::Server;
-use route::DatabaseMap;
+use route::{DatabaseMap, Target};
 use sql::facts::{Effect, Facts, Kind, PinReason, Statement};
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
@@ -31,6 +31,8 @@ pub(crate) const NO_COMMAND: &[u8] = b"pgweir: refused";
 /// Where a message is sent.
 pub(crate) struct Admission<'a> {
     pub(crate) core: &'a Core,
+    /// The server in hand.
+    pub(crate) target: Target,
     pub(crate) map: &'a DatabaseMap,
     pub(crate) database: &'a str,
     pub(crate) user: &'a str,
@@ -67,6 +69,7 @@ impl Book {
             tag::QUERY if let Some(Planned::Names(facts)) = work.planned.front() => {
                 let facts = std::sync::Arc::clone(facts);
                 work.planned.pop_front();
+                self.count_route(at, &facts);
                 self.admit_names(at, work, server, head, &facts)?;
             }
             tag::QUERY | tag::FUNCTION_CALL => self.admit_query(at, work, server, head),
@@ -143,6 +146,7 @@ impl Book {
         }
         doubt_deallocated(server, &facts);
         self.note_sent(work, server, &facts, *at.in_transaction);
+        self.count_route(at, &facts);
         if self.until_write.is_some() {
             self.note_query_said(work, &facts);
         }
@@ -296,6 +300,7 @@ impl Book {
             if lists && !unnamed {
                 // It has its own name there now.
                 self.note_sent(work, server, &text.facts, *at.in_transaction);
+                self.count_route(at, &text.facts);
                 if self.until_write.is_some() {
                     self.note_bind_said(work, &text.facts, &text.statement.sql, &text.statement.types);
                 }
@@ -311,6 +316,7 @@ impl Book {
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, server, &text.facts, *at.in_transaction);
+        self.count_route(at, &text.facts);
         if self.until_write.is_some() {
             self.note_bind_said(work, &text.facts, &text.statement.sql, &text.statement.types);
         }

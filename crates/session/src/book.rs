@@ -121,6 +121,8 @@ pub(crate) struct Book {
     pub(crate) position: Option<Box<str>>,
     /// Where its last statement went, and why.
     pub(crate) last: Option<Box<LastRoute>>,
+    /// The number of its database in its core's counts.
+    pub(crate) database: u32,
     /// What it listens to.
     pub(crate) listening: Option<Box<Listening>>,
     /// The process id that its client was told.

@@ -18,6 +18,7 @@ use crate::learned::Learned;
 use crate::park::SMALL;
 use crate::pins::Pins;
 use crate::reclaim::Unheard;
+use crate::routes::Routes;
 use crate::watch::LearnedCode;
 use crate::work::Work;
 
@@ -50,6 +51,8 @@ pub struct Core {
     pub(crate) reads_run_code: Cell<bool>,
     /// How often sessions were pinned.
     pub pins: Pins,
+    /// What went where, and why.
+    pub routes: Routes,
     #[allow(clippy::vec_box, reason = "a Work is lent and taken back by its pointer")]
     spare: RefCell<Vec<Box<Work>>>,
     /// Small ones.
@@ -72,6 +75,7 @@ impl Core {
             learned_code: RefCell::default(),
             reads_run_code: Cell::new(false),
             pins: Pins::default(),
+            routes: Routes::default(),
             spare: RefCell::default(),
             spare_small: RefCell::default(),
         }

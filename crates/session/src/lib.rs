@@ -31,6 +31,7 @@ mod reclaim;
 mod relay;
 mod reply;
 mod request;
+pub mod routes;
 mod sequences;
 mod session;
 mod set_config;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use backend::{PoolStats, Server, local::LocalPool};
 use config::{Balance, Consistency, PoolMode};
-use route::TargetRole;
+use route::{Target, TargetRole};
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
 use wire::{ErrorReport, SqlState, encode, tag};
@@ -48,7 +48,7 @@ impl Session {
             else {
                 break;
             };
-            let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+            let mut admission = admission(&self.core, &self.group, held.target, &mut held.in_transaction);
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
         }
@@ -369,7 +369,7 @@ impl Session {
                 }
             }
             None => {
-                let mut admission = admission(&self.core, &self.group, &mut held.in_transaction);
+                let mut admission = admission(&self.core, &self.group, held.target, &mut held.in_transaction);
                 self.book.admit(&mut admission, work, &mut held.lease, head)?;
             }
         }
@@ -560,11 +560,13 @@ fn names_are_here(pending: &[u8], head: Head) -> Result<bool, End> {
 fn admission<'a>(
     core: &'a Core,
     group: &'a backend::LocalGroup,
+    target: Target,
     in_transaction: &'a mut bool,
 ) -> Admission<'a> {
     let shared = &group.shared;
     Admission {
         core,
+        target,
         map: &shared.map,
         database: &shared.database,
         user: &shared.user,

@@ -170,6 +170,7 @@ fn open_book(
         learning: false,
         ran: Default::default(),
         last: None,
+        database: core.routes.database(&shared.database),
         listening: None,
         pid,
     })

@@ -4,7 +4,7 @@ use ::wire::{ErrorReport, SqlState};
 use config::Admin as Listed;
 
 use super::text::{Command, Token};
-use crate::show::{configured, listeners, nodes, pools, positions, process, sockets, stats};
+use crate::show::{configured, listeners, nodes, pools, positions, process, routes, sockets, stats};
 use crate::snapshot::{Detail, Snapshot};
 use crate::value::{self, Column, text};
 
@@ -97,6 +97,13 @@ pub(super) const TABLE: &[Row] = &[
         Detail::Counters,
         positions::POSITIONS,
         positions::positions,
+    ),
+    show(
+        "SHOW ROUTES",
+        "where the most used shapes of statements went, and why",
+        Detail::Routes,
+        routes::ROUTES,
+        routes::routes,
     ),
     show("SHOW STATS", "counters and averages by database", Detail::Counters, stats::STATS, stats::stats),
     show("SHOW STATS_TOTALS", "counters by database", Detail::Counters, stats::PART, stats::stats_totals),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backend::StatsSum;
+use route::{TargetRole, Why};
 use session::Stop;
 
 use super::{Family, Labels, Samples};
@@ -18,6 +19,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Family> {
     families.extend(clients(snapshot));
     families.extend(pools(snapshot));
     families.extend(pins(snapshot));
+    families.push(routed(snapshot));
     families.extend(counters(snapshot));
     families.extend(nodes(snapshot));
     families.extend(listeners(snapshot));
@@ -127,6 +129,18 @@ fn pins(snapshot: &Snapshot) -> Vec<Family> {
         counter("pins", "How often a session was pinned", of(|counts| counts.0)),
         counter("pinned_transactions", "Transactions of pinned sessions", of(|counts| counts.1)),
     ]
+}
+
+fn routed(snapshot: &Snapshot) -> Family {
+    let sample = |((role, why), statements): (&(TargetRole, Why), &u64)| {
+        let labels = vec![
+            ("role", crate::show::routes::name(*role).to_owned()),
+            ("reason", why.as_label().to_owned()),
+        ];
+        (labels, number(*statements))
+    };
+    let samples = snapshot.routed.iter().map(sample).collect();
+    counter("routed", "Statements by the role that they went to, and why", samples)
 }
 
 /// Name, help, and the number.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backend::{LocalPool, PoolName, StatsSum};
+use route::{TargetRole, Why};
 use session::Core;
 use session::cell::{ClientCell, Doing};
+use session::routes::Routed;
 
 use super::{ClientCounts, ClientState, CoreState, Detail, PoolState, ServerState, SocketState};
 
@@ -20,6 +22,8 @@ pub(super) struct Part {
     pub(super) clients: HashMap<(Arc<str>, Arc<str>), ClientCounts>,
     pub(super) pinned: HashMap<(Arc<str>, Arc<str>, &'static str), usize>,
     pub(super) pins: Vec<(&'static str, (u64, u64))>,
+    pub(super) routed: Vec<(TargetRole, Why, u64)>,
+    pub(super) routes: Vec<(Routed, u64)>,
     pub(super) each_client: Vec<ClientState>,
     pub(super) each_server: Vec<ServerState>,
 }
@@ -41,10 +45,15 @@ pub(super) fn read(core: &Rc<Core>, detail: Detail) -> Part {
         clients: HashMap::new(),
         pinned: HashMap::new(),
         pins: pins(core),
+        routed: core.routes.counts().collect(),
+        routes: Vec::new(),
         each_client: Vec::new(),
         each_server: Vec::new(),
     };
-    if detail == Detail::Counters {
+    if detail == Detail::Routes {
+        part.routes = core.routed(crate::show::routes::MOST);
+    }
+    if matches!(detail, Detail::Counters | Detail::Routes) {
         return part;
     }
     let cells = core.clients();
