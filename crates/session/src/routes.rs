@@ -78,7 +78,7 @@ impl Core {
         for (shape, facts) in analyzer.all_shapes() {
             all.extend(facts.routed.counts().map(|(key, count)| (count, shape, key)));
         }
-        all.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        all.sort_unstable_by_key(|(count, _, _)| std::cmp::Reverse(*count));
         all.truncate(most);
         all.into_iter().map(|(count, shape, key)| (Routed::of(shape, key, &databases), count)).collect()
     }
