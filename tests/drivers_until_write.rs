@@ -77,7 +77,8 @@ async fn same_and_on_replicas(cluster: &Cluster, driver: &str) {
         }
     }
     let percent = on_replicas * 100 / reads.max(1);
-    writeln!(std::io::stderr(), "{driver}: {on_replicas} of {reads} reads on replicas, {percent} %").unwrap();
+    let share = format!("{driver}: {on_replicas} of {reads} reads on replicas, {percent} %\n");
+    std::io::stderr().write_all(share.as_bytes()).unwrap();
     assert!(reads >= 120 && percent >= SHARE, "{driver}: {on_replicas} of {reads} reads on replicas");
 }
 
