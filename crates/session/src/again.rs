@@ -60,6 +60,7 @@ impl Session {
         if broken.says_of_the_server() {
             pool.shared.cluster.suspect(pool.shared.node.id.node);
         }
+        let node = pool.shared.node.id.node;
         drop(held);
         self.book.take_names_back(work);
         self.book.watch = None;
@@ -69,6 +70,7 @@ impl Session {
         let runs = work.runs + 1;
         work.reset_request();
         work.runs = runs;
+        work.lost_at = Some(node);
         true
     }
 

@@ -203,6 +203,13 @@ impl Session {
                     work.up.rewind();
                     let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
                     target = again;
+                    // Other connections to that node may not know of their end yet.
+                    if let Some(node) = work.lost_at.take() {
+                        match Box::pin(self.lease_elsewhere(work, target, node)).await? {
+                            Ok(lease) => self.hold(lease, target),
+                            Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
+                        }
+                    }
                 }
                 Relayed::Next { request: next, target: to } => {
                     Box::pin(self.go_on(work, to)).await?;

@@ -68,6 +68,16 @@ impl Session {
         leased
     }
 
+    /// A connection for this target, of another node than one that has just failed if there is one.
+    pub(crate) async fn lease_elsewhere(
+        &mut self,
+        work: &mut Box<Work>,
+        target: Target,
+        failed: NodeIndex,
+    ) -> Result<Leased, End> {
+        self.wait(work, target, Instant::now(), vec![failed]).await
+    }
+
     /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
     pub(crate) fn choose(
         &self,

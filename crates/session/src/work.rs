@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use backend::Server;
+use route::view::NodeIndex;
 use sql::facts::{Effect, Facts};
 
 use crate::expect::{Expectations, StatementName, Text};
@@ -65,6 +66,8 @@ pub(crate) struct Work {
     pub(crate) misplaced: bool,
     /// How often the request was run again because its connection was lost.
     pub(crate) runs: u32,
+    /// Where it was lost just now.
+    pub(crate) lost_at: Option<NodeIndex>,
     /// While it can: what the names that it has changed stood for, in order.
     pub(crate) renamed: Vec<(StatementName, Option<Rc<Text>>)>,
 }
@@ -207,6 +210,7 @@ impl Work {
             reads: false,
             misplaced: false,
             runs: 0,
+            lost_at: None,
             renamed: Vec::new(),
         })
     }
