@@ -9,6 +9,8 @@ mod crash;
 mod hang;
 #[path = "faults/idle.rs"]
 mod idle;
+#[path = "faults/lag.rs"]
+mod lag;
 #[path = "faults/lost_reply.rs"]
 mod lost_reply;
 #[path = "faults/readers.rs"]
@@ -93,5 +95,15 @@ async fn two_primaries() {
     let mut cases = Cases::new();
     let world = World::start(Replication::Asynchronous).await;
     cases.run("both stay up", split::both_stay_up(&world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_lag() {
+    let _turn = TURN.lock().await;
+    let mut cases = Cases::new();
+    let world = World::start(Replication::Asynchronous).await;
+    cases.run("replay is paused", lag::replay_is_paused(&world)).await;
+    cases.run("a lagging replica is promoted", lag::a_lagging_replica_is_promoted(&world)).await;
     cases.finish();
 }

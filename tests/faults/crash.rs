@@ -63,7 +63,7 @@ fn losses(world: &World, old: usize, new: usize, begin: Lsn) -> Losses {
 }
 
 /// These replicas get nothing any more.
-async fn cut_off(world: &World, replicas: &[usize]) {
+pub(crate) async fn cut_off(world: &World, replicas: &[usize]) {
     for replica in replicas {
         block_in_place(|| world.cluster.configure(*replica, "primary_conninfo", "").unwrap());
     }

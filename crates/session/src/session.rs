@@ -205,8 +205,8 @@ impl Session {
                     target = again;
                     // Other connections to that node may not know of their end yet.
                     if let Some(node) = work.lost_at.take() {
-                        match Box::pin(self.lease_elsewhere(work, target, node)).await? {
-                            Ok(lease) => self.hold(lease, target),
+                        match Box::pin(self.lease_apart_from(work, target, node)).await? {
+                            Ok(lease) => target = self.hold(lease, target),
                             Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                         }
                     }

@@ -69,13 +69,22 @@ impl Session {
     }
 
     /// A connection for this target, of another node than one that has just failed if there is one.
-    pub(crate) async fn lease_elsewhere(
+    pub(crate) async fn lease_apart_from(
         &mut self,
         work: &mut Box<Work>,
         target: Target,
         failed: NodeIndex,
     ) -> Result<Leased, End> {
-        self.wait(work, target, Instant::now(), vec![failed]).await
+        let now = Instant::now();
+        self.book.diversion = None;
+        self.book.sight = self.find_sight(target);
+        match self.wait(work, target, now, vec![failed]).await? {
+            Ok(lease) if !self.may_use(&lease) => {
+                lease.release();
+            }
+            leased => return Ok(leased),
+        }
+        self.lease(work, target, now).await
     }
 
     /// The pool of the node that this target is to go to now. `avoid`: nodes that have just failed.
