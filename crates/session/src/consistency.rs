@@ -75,16 +75,6 @@ pub(crate) struct Sight {
 #[derive(Debug)]
 pub(crate) struct Diversion(pub(crate) Option<Diverted>);
 
-/// What was found for a read already.
-pub(crate) enum First {
-    /// Nothing.
-    None,
-    /// The pool that it is to have a connection of.
-    Pool(Rc<LocalPool>),
-    /// A connection that may do after the next round.
-    Lease(Lease),
-}
-
 impl Sight {
     /// Whether a node may have the read, as far as is known of the node.
     #[inline]
@@ -381,19 +371,19 @@ impl Session {
                 }
             }
         }
-        self.lease_seeing(work, target, began, First::None).await
+        self.lease_seeing(work, target, began, None).await
     }
 
-    /// A connection for a read that none may have at once.
+    /// A connection for a read that none may have at once. `lease`: one that may do after the next round.
     pub(crate) async fn lease_seeing(
         &mut self,
         work: &mut Work,
         target: Target,
         began: Instant,
-        first: First,
+        lease: Option<Lease>,
     ) -> Result<Leased, End> {
         self.cell.set_doing(Doing::Waiting, began);
-        let leased = self.lease_replica_or_primary(work, target, began, first).await?;
+        let leased = self.lease_replica_or_primary(work, target, began, lease).await?;
         self.cell.set_doing(Doing::Active, Instant::now());
         Ok(leased)
     }
@@ -403,7 +393,7 @@ impl Session {
         work: &mut Work,
         target: Target,
         began: Instant,
-        first: First,
+        lease: Option<Lease>,
     ) -> Result<Leased, End> {
         let route = &self.group.shared.route;
         let (wait, never) = (route.replica_wait, route.reads_on_primary == ReadsOnPrimary::Never);
@@ -413,7 +403,7 @@ impl Session {
         };
         let worth = never || positions.is_worth_waiting();
         let wait = if worth { wait } else { Duration::ZERO };
-        if let Some(leased) = self.lease_replica(work, target, began, wait, first).await? {
+        if let Some(leased) = self.lease_replica(work, target, began, wait, lease).await? {
             return Ok(leased);
         }
         if worth {
@@ -428,7 +418,7 @@ impl Session {
                 let name = &self.group.shared.clusters[usize::from(target.shard.0)].config.name;
                 return Ok(Err(Box::new(refused(NoNode::Behind, name))));
             }
-            if let Some(leased) = self.lease_replica(work, target, began, BREATH, First::None).await? {
+            if let Some(leased) = self.lease_replica(work, target, began, BREATH, None).await? {
                 return Ok(leased);
             }
         }
@@ -441,24 +431,15 @@ impl Session {
         target: Target,
         began: Instant,
         wait: Duration,
-        first: First,
+        mut lease: Option<Lease>,
     ) -> Result<Option<Leased>, End> {
         let Some(positions) = self.positions(target) else { return Ok(None) };
         let mut changes = positions.changes();
         let mut waits_until = None;
-        let (mut first, mut lease) = match first {
-            First::None => (None, None),
-            First::Pool(pool) => (Some(pool), None),
-            First::Lease(lease) => (None, Some(lease)),
-        };
         loop {
             changes.mark_unchanged();
             if lease.is_none() {
-                let chosen = match first.take() {
-                    Some(pool) => Ok(pool),
-                    None => self.choose(target, &[], Instant::now()),
-                };
-                lease = match chosen {
+                lease = match self.choose(target, &[], Instant::now()) {
                     Ok(pool) => match self.lease_of(work, &pool, target, began).await? {
                         Ok(lease) => Some(lease),
                         Err(report) => return Ok(Some(Err(report))),

@@ -14,7 +14,7 @@ use route::{NoNode, Target, TargetRole};
 use wire::{ErrorReport, SqlState};
 
 use crate::cell::{Doing, Kill, Signal};
-use crate::consistency::{First, Sight};
+use crate::consistency::Sight;
 use crate::session::{End, Session};
 use crate::work::Work;
 
@@ -36,7 +36,7 @@ impl Session {
         self.book.sight = self.find_sight(target);
         let chosen = self.choose(target, &[], now);
         let moves = chosen.as_ref().is_ok_and(|pool| self.would_move(target, pool, now));
-        let mut first = First::None;
+        let mut unproved = None;
         if let Ok(pool) = &chosen
             && !moves
         {
@@ -51,17 +51,23 @@ impl Session {
                     work.server_heard = true;
                     return Ok(Ok(lease));
                 }
-                Some(lease) => first = First::Lease(lease),
-                None => first = First::Pool(Rc::clone(pool)),
+                Some(lease) => unproved = Some(lease),
+                None => {}
             }
         }
         self.core.park(work);
         let leased = match chosen {
             Ok(_) if moves => Box::pin(self.lease_elsewhere(work, target, now)).await,
-            Ok(_) | Err(NoNode::Behind) if self.book.sight.is_some() => {
-                Box::pin(self.lease_seeing(work, target, now, first)).await
+            Ok(_) if unproved.is_some() => Box::pin(self.lease_seeing(work, target, now, unproved)).await,
+            Ok(pool) => match self.wait_in(work, &pool, target, now).await {
+                Ok(Ok(lease)) if !self.may_use(&lease) => {
+                    Box::pin(self.lease_seeing(work, target, now, Some(lease))).await
+                }
+                leased => leased,
+            },
+            Err(NoNode::Behind) if self.book.sight.is_some() => {
+                Box::pin(self.lease_seeing(work, target, now, None)).await
             }
-            Ok(pool) => self.wait_in(work, &pool, target, now).await,
             Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
         };
         self.core.unpark(work);
