@@ -67,8 +67,6 @@ pub(crate) struct Sight {
     elsewhere: u64,
     /// Where the session saw something last, and when.
     last: Option<(NodeIndex, Instant)>,
-    /// It has covered everything.
-    primary: Option<NodeIndex>,
 }
 
 /// A read goes to the primary because no replica has caught up. It may have a place among the bounded number of those.
@@ -76,28 +74,33 @@ pub(crate) struct Sight {
 pub(crate) struct Diversion(pub(crate) Option<Diverted>);
 
 impl Sight {
-    /// Whether a node may have the read, as far as is known of the node.
+    /// Whether a node may have the read, as far as is known of the node. The primary has covered everything.
     #[inline]
-    pub(crate) fn may(&self, positions: &Positions, node: NodeIndex) -> bool {
-        let covered = positions.covered(node);
+    pub(crate) fn may(&self, cluster: &Cluster, node: NodeIndex) -> bool {
+        let covered = cluster.positions.covered(node);
         let same = self.last.is_some_and(|(last, _)| last == node);
-        (covered >= self.need && (same || covered >= self.elsewhere)) || self.primary == Some(node)
+        (covered >= self.need && (same || covered >= self.elsewhere)) || is_primary(cluster, node)
     }
 
     /// Whether a node isn't known to have what every node must have for this read.
-    #[inline]
-    pub(crate) fn lacks(&self, positions: &Positions, node: NodeIndex) -> bool {
-        positions.covered(node) < self.need && self.primary != Some(node)
+    pub(crate) fn lacks(&self, cluster: &Cluster, node: NodeIndex) -> bool {
+        cluster.positions.covered(node) < self.need && !is_primary(cluster, node)
     }
 
     /// Whether the server behind this very connection may: the node may have been started again since.
     #[inline]
-    fn fits(&self, positions: &Positions, server: &Server) -> bool {
+    fn fits(&self, server: &Server) -> bool {
         let (node, opened) = (server.handle.pool.node.id.node, server.handle.opened);
         let same = self.last.is_some_and(|(last, at)| last == node && opened <= at);
         let round = if same { self.need } else { self.need.max(self.elsewhere) };
-        round == 0 || positions.has_covered(node, round, opened) || self.primary == Some(node)
+        let cluster = &server.handle.pool.cluster;
+        round == 0 || cluster.positions.has_covered(node, round, opened) || is_primary(cluster, node)
     }
+}
+
+#[cold]
+fn is_primary(cluster: &Cluster, node: NodeIndex) -> bool {
+    cluster.view().primary() == Ok(node)
 }
 
 impl Book {
@@ -254,7 +257,6 @@ impl Session {
             need: need.max(floor),
             elsewhere: seen.map_or(0, |seen| seen.elsewhere),
             last: seen.map(|seen| (seen.node, seen.at)),
-            primary: cluster.view().primary().ok(),
         })
     }
 
@@ -307,7 +309,7 @@ impl Session {
     /// Whether the read in hand may have this connection.
     #[inline]
     pub(crate) fn may_use(&self, lease: &Lease) -> bool {
-        self.book.sight.is_none_or(|sight| sight.fits(&lease.handle.pool.cluster.positions, lease))
+        self.book.sight.is_none_or(|sight| sight.fits(lease))
     }
 
     /// Whether the session is kept where it is though another node has less to do, and may be let go now.
@@ -456,7 +458,7 @@ impl Session {
                     return Ok(Some(Ok(found)));
                 }
                 let node = found.handle.pool.node.id.node;
-                if !self.book.sight.is_none_or(|sight| sight.may(&positions, node)) {
+                if !self.book.sight.is_none_or(|sight| sight.may(&found.handle.pool.cluster, node)) {
                     found.release();
                     continue;
                 }

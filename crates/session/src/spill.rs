@@ -22,8 +22,8 @@ impl Session {
         }
         let view = self.group.shared.clusters[shard].view();
         let settings = &self.group.shared.route;
-        let (sight, positions) = (self.book.sight, &self.group.shared.clusters[shard].positions);
-        let may = |node| sight.is_none_or(|sight| sight.may(positions, node));
+        let (sight, cluster) = (self.book.sight, &self.group.shared.clusters[shard]);
+        let may = |node| sight.is_none_or(|sight| sight.may(cluster, node));
         let has_room = |node: NodeIndex| pools[usize::from(node.0)].has_room() && may(node);
         let cost = |node: NodeIndex| pools[usize::from(node.0)].cost(settings.balance, now);
         let mut turn = self.group.turn.get();

@@ -113,13 +113,16 @@ impl Session {
     ) -> Result<Rc<LocalPool>, NoNode> {
         let shard = usize::from(target.shard.0);
         let pools = &self.group.pools[shard];
-        let view = self.group.shared.clusters[shard].view();
-        let positions = &self.group.shared.clusters[shard].positions;
+        let cluster = &self.group.shared.clusters[shard];
+        let view = cluster.view();
         let passed_over = Cell::new(false);
         let may = |node| {
             sight.is_none_or(|sight| {
-                passed_over.set(passed_over.get() || sight.lacks(positions, node));
-                sight.may(positions, node)
+                let may = sight.may(cluster, node);
+                if !may {
+                    passed_over.set(passed_over.get() || sight.lacks(cluster, node));
+                }
+                may
             })
         };
         let mut turn = self.group.turn.get();
@@ -138,7 +141,7 @@ impl Session {
         self.group.turn.set(turn);
         if passed_over.get() {
             // It may have caught up since it was last asked.
-            positions.suggest();
+            cluster.positions.suggest();
         }
         chosen.map(|node| Rc::clone(&pools[usize::from(node.0)]))
     }
