@@ -34,9 +34,9 @@ use crate::work::Work;
 /// How long a read waits so that its session may go on to a node that has less to do.
 const MOVE_WAIT: Duration = Duration::from_millis(2);
 /// Between two such moves, of all sessions of a core and pool: each costs a round.
-const MOVE_AGAIN: Duration = Duration::from_millis(20);
+const MOVE_AGAIN: Duration = Duration::from_millis(100);
 /// Between two looks whether one would like to.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long `SHOW pgweir.lsn` may take.
 const POSITION_WAIT: Duration = Duration::from_secs(2);
 /// Behind a full share of the primary, how long until the next try.
