@@ -5,12 +5,9 @@
 //! (`route::consistency`). A read needs the round that its tables need since they were written. It stays with the node
 //! that its session has read from last until another is known to be as far, so that what it sees never goes back.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backend::shared::Diverted;
@@ -20,15 +17,16 @@ use route::consistency::{Slots, Token, TokenError};
 use route::view::NodeIndex;
 use route::{Decision, NoNode, RoleReason, RoleSource, ShardIndex, Target, TargetRole};
 use sql::facts::{Facts, HintConsistency};
+use tokio::sync::watch;
 use wire::{ErrorReport, SqlState};
 
 use crate::book::Book;
-use crate::cell::{Doing, Signal};
+use crate::cell::Doing;
 use crate::core::Core;
 use crate::own;
 use crate::request::Request;
 use crate::session::{End, Session};
-use crate::wait::{Leased, canceled, ended_by, refused};
+use crate::wait::{Leased, refused};
 use crate::work::Work;
 
 /// How long a read waits so that its session may go on to a node that has less to do.
@@ -290,9 +288,7 @@ impl Session {
                 if known.is_some() || Instant::now() >= until {
                     break known;
                 }
-                positions.ask(positions.next_round(), until);
-                let change = async { while_changes(&mut changes, until).await };
-                if let Err(report) = self.undisturbed(work, change).await? {
+                if let Err(report) = self.next_round_of(work, cluster, &mut changes, until).await? {
                     self.answer_with_error(work, request, &report);
                     return Ok(());
                 }
@@ -349,13 +345,13 @@ impl Session {
         began: Instant,
     ) -> Result<Leased, End> {
         if let Some(sight) = self.book.sight
-            && let Some(positions) = self.positions(target)
+            && let Some(cluster) = self.cluster(target)
         {
             let until = began + MOVE_WAIT;
+            let positions = &cluster.positions;
             let mut changes = positions.changes();
             let others = |node: &NodeIndex| sight.last.is_some_and(|(last, _)| last != *node);
-            let nodes = self.group.shared.clusters[usize::from(target.shard.0)].nodes.len();
-            let nodes = 0..u16::try_from(nodes).unwrap_or(u16::MAX);
+            let nodes = 0..u16::try_from(cluster.nodes.len()).unwrap_or(u16::MAX);
             while !nodes
                 .clone()
                 .map(NodeIndex)
@@ -366,9 +362,7 @@ impl Session {
                 if Instant::now() >= until {
                     break;
                 }
-                positions.ask(positions.next_round(), until);
-                let change = async { while_changes(&mut changes, until).await };
-                if let Err(report) = self.undisturbed(work, change).await? {
+                if let Err(report) = self.next_round_of(work, &cluster, &mut changes, until).await? {
                     return Ok(Err(report));
                 }
             }
@@ -435,7 +429,8 @@ impl Session {
         wait: Duration,
         mut lease: Option<Lease>,
     ) -> Result<Option<Leased>, End> {
-        let Some(positions) = self.positions(target) else { return Ok(None) };
+        let Some(cluster) = self.cluster(target) else { return Ok(None) };
+        let positions = &cluster.positions;
         let mut changes = positions.changes();
         let mut waits_until = None;
         loop {
@@ -473,9 +468,7 @@ impl Session {
                 lease.map(Lease::release);
                 return Ok(None);
             }
-            positions.ask(positions.next_round(), until);
-            let change = async { while_changes(&mut changes, until).await };
-            if let Err(report) = self.undisturbed(work, change).await? {
+            if let Err(report) = self.next_round_of(work, &cluster, &mut changes, until).await? {
                 lease.map(Lease::release);
                 return Ok(Some(Err(report)));
             }
@@ -542,43 +535,27 @@ impl Session {
         }
     }
 
-    pub(crate) fn positions(&self, target: Target) -> Option<Arc<Positions>> {
-        let cluster = self.group.shared.clusters.get(usize::from(target.shard.0))?;
-        Some(Arc::clone(&cluster.positions))
-    }
-
-    /// Waits for something short. Whatever disturbs the client disturbs this too.
-    ///
-    /// # Errors
-    /// The inner one is what the client is told instead.
-    pub(crate) async fn undisturbed(
+    /// Asks for a round, and waits for whatever is published next.
+    async fn next_round_of(
         &mut self,
         work: &mut Work,
-        something: impl Future<Output = ()>,
+        cluster: &Cluster,
+        changes: &mut watch::Receiver<u64>,
+        until: Instant,
     ) -> Result<Result<(), Box<ErrorReport>>, End> {
-        let mut something = pin!(something);
-        let disturbed = poll_fn(|cx| {
-            if let Some(signal) = self.cell.poll_signal(cx) {
-                return Poll::Ready(Ok(Some(signal)));
-            }
-            if work.up.has_room()
-                && let Poll::Ready(read) = work.up.poll_fill(cx, &mut self.client)
-            {
-                match read {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Gone)),
-                    Ok(_) => cx.waker().wake_by_ref(),
-                }
-            }
-            something.as_mut().poll(cx).map(|()| Ok(None))
-        });
-        match disturbed.await? {
-            None => Ok(Ok(())),
-            Some(Signal::Cancel | Signal::WaitedTooLong) => {
-                self.cell.clear_signal();
-                Ok(Err(Box::new(canceled())))
-            }
-            Some(signal) => Err(ended_by(signal)),
-        }
+        cluster.positions.ask(cluster.positions.next_round(), until);
+        let change = async {
+            let _ = tokio::time::timeout_at(until.into(), changes.changed()).await;
+        };
+        self.undisturbed(work, change, || refused(NoNode::Behind, &cluster.config.name)).await
+    }
+
+    fn cluster(&self, target: Target) -> Option<Arc<Cluster>> {
+        self.group.shared.clusters.get(usize::from(target.shard.0)).cloned()
+    }
+
+    pub(crate) fn positions(&self, target: Target) -> Option<Arc<Positions>> {
+        self.cluster(target).map(|cluster| Arc::clone(&cluster.positions))
     }
 }
 
@@ -588,10 +565,6 @@ fn tell_successor(core: &Core, old: &Cluster) {
     let directory = core.context.directory.load();
     let new = directory.clusters().iter().filter(|cluster| cluster.config.name == old.config.name);
     new.for_each(|cluster| cluster.wrote_anything());
-}
-
-async fn while_changes(changes: &mut tokio::sync::watch::Receiver<u64>, until: Instant) {
-    let _ = tokio::time::timeout_at(until.into(), changes.changed()).await;
 }
 
 pub(crate) fn said_by_hint(hint: HintConsistency) -> Consistency {

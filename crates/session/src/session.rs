@@ -156,7 +156,12 @@ impl Session {
         }
         loop {
             if self.held.is_none() {
-                match self.lease(work, target, now).await? {
+                let leased = match work.lost_at.take() {
+                    None => self.lease(work, target, now).await?,
+                    // Other connections to that node may not know of their end yet.
+                    Some(node) => Box::pin(self.lease_apart_from(work, target, node)).await?,
+                };
+                match leased {
                     Ok(lease) => target = self.hold(lease, target),
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
                 }
@@ -203,13 +208,6 @@ impl Session {
                     work.up.rewind();
                     let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
                     target = again;
-                    // Other connections to that node may not know of their end yet.
-                    if let Some(node) = work.lost_at.take() {
-                        match Box::pin(self.lease_apart_from(work, target, node)).await? {
-                            Ok(lease) => target = self.hold(lease, target),
-                            Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
-                        }
-                    }
                 }
                 Relayed::Next { request: next, target: to } => {
                     Box::pin(self.go_on(work, to)).await?;

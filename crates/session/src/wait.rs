@@ -304,7 +304,21 @@ impl Session {
         let change = async {
             let _ = tokio::time::timeout(left.min(BREATH), changes.changed()).await;
         };
-        let mut change = std::pin::pin!(change);
+        self.undisturbed(work, change, || report).await
+    }
+
+    /// Waits for something short. Whatever disturbs the client disturbs this too. `too_late`: what the client is told
+    /// if it has waited as long as it may.
+    ///
+    /// # Errors
+    /// The inner one is what the client is told instead.
+    pub(crate) async fn undisturbed(
+        &mut self,
+        work: &mut Work,
+        something: impl Future<Output = ()>,
+        too_late: impl FnOnce() -> ErrorReport,
+    ) -> Result<Result<(), Box<ErrorReport>>, End> {
+        let mut something = std::pin::pin!(something);
         let disturbed = poll_fn(|cx| {
             if let Some(signal) = self.disturbance(cx) {
                 return Poll::Ready(Ok(Some(signal)));
@@ -317,20 +331,16 @@ impl Session {
                     Ok(_) => cx.waker().wake_by_ref(),
                 }
             }
-            change.as_mut().poll(cx).map(|()| Ok(None))
+            something.as_mut().poll(cx).map(|()| Ok(None))
         });
-        match disturbed.await? {
-            None => Ok(Ok(())),
-            Some(Signal::Cancel) => {
-                self.cell.clear_signal();
-                Ok(Err(Box::new(canceled())))
-            }
-            Some(Signal::WaitedTooLong) => {
-                self.cell.clear_signal();
-                Ok(Err(Box::new(report)))
-            }
-            Some(signal) => Err(ended_by(signal)),
-        }
+        let told = match disturbed.await? {
+            None => return Ok(Ok(())),
+            Some(Signal::Cancel) => canceled(),
+            Some(Signal::WaitedTooLong) => too_late(),
+            Some(signal) => return Err(ended_by(signal)),
+        };
+        self.cell.clear_signal();
+        Ok(Err(Box::new(told)))
     }
 }
 

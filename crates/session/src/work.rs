@@ -267,6 +267,7 @@ impl Work {
         self.refusable = false;
         self.reads = false;
         self.misplaced = false;
+        self.lost_at = None;
         self.runs = 0;
         self.renamed.clear();
     }
