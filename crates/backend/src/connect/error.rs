@@ -104,13 +104,15 @@ impl ConnectError {
         ConnectError::Closed
     }
 
-    /// Whether the server is out of reach or out of order. False for one that is full, or that refuses a login or a
-    /// setting of ours: it does what it should.
+    /// Whether the server lives and turns us away: it is full, or refuses a login or a setting of ours.
+    pub(crate) fn turns_away(&self) -> bool {
+        matches!(self, ConnectError::Refused(report) if refuses_us(report) || report.code.class() == "53")
+    }
+
+    /// Whether the server is out of reach or out of order. False for one that turns us away: it does what it should.
     pub fn is_the_servers_fault(&self) -> bool {
         match self {
-            ConnectError::Refused(report) => {
-                !matches!(report.code.class(), "28" | "3D" | "53") && report.code.as_str() != "42501"
-            }
+            ConnectError::Refused(_) => !self.turns_away(),
             ConnectError::Resolve { .. }
             | ConnectError::Unreachable { .. }
             | ConnectError::Timeout { .. }
@@ -135,10 +137,7 @@ impl ConnectError {
     /// what may pass: a server that is down, starting, or full.
     pub fn is_final(&self) -> bool {
         match self {
-            ConnectError::Refused(report) => {
-                // Authorization, an unknown database, a missing right: not "too many connections" or "starting up".
-                matches!(report.code.class(), "28" | "3D") || report.code.as_str() == "42501"
-            }
+            ConnectError::Refused(report) => refuses_us(report),
             ConnectError::NoTls(_)
             | ConnectError::NoCredential { .. }
             | ConnectError::Forbidden { .. }
@@ -186,4 +185,9 @@ impl ConnectError {
     pub(super) fn concerns_the_address(&self) -> bool {
         matches!(self, ConnectError::Unreachable { .. } | ConnectError::Lost(_))
     }
+}
+
+/// Authorization, an unknown database, a missing right: not "too many connections" or "starting up".
+fn refuses_us(report: &ErrorReport) -> bool {
+    matches!(report.code.class(), "28" | "3D") || report.code.as_str() == "42501"
 }

@@ -159,15 +159,9 @@ impl ProbeError {
     /// has all its connections in use. That doesn't make the node a sick one; its role stays unseen.
     pub(super) fn shows_life(&self) -> bool {
         match self {
-            ProbeError::Connect(ConnectError::Refused(report)) => {
-                matches!(report.code.class(), "28" | "3D" | "53") || report.code.as_str() == "42501"
-            }
             ProbeError::Connect(ConnectError::NoCredential { .. }) => true,
-            ProbeError::Connect(_)
-            | ProbeError::Query(_)
-            | ProbeError::Timeout(_)
-            | ProbeError::Answer
-            | ProbeError::Pool(_) => false,
+            ProbeError::Connect(error) => error.turns_away(),
+            ProbeError::Query(_) | ProbeError::Timeout(_) | ProbeError::Answer | ProbeError::Pool(_) => false,
         }
     }
 
