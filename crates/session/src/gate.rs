@@ -10,23 +10,28 @@
 //! what a transaction takes from them when it begins is right, and the request runs as if nothing had come before it:
 //! `VACUUM` and procedures that commit do too.
 
+mod told;
+mod verdict;
+
 use std::rc::Rc;
 
-use backend::{Lease, Server, Settings};
+use backend::{Lease, Settings};
 use route::TargetRole;
 use sql::facts::Effect;
-use wire::backend::{ErrorFields, TransactionStatus};
 use wire::{ErrorReport, SqlState, encode, tag};
 
 use crate::admit::NO_COMMAND;
-use crate::book::{Begun, Book};
+use crate::book::Book;
 use crate::core::Core;
 use crate::expect::Expect;
 use crate::loss::MayCommit;
 use crate::request::Request;
 use crate::session::{End, Session};
 use crate::until_write::{Said, UntilWrite};
-use crate::work::{Copy, Planned, Retry, Work};
+use crate::work::{Planned, Work};
+
+use verdict::explained;
+pub(crate) use verdict::{Outcome, reword};
 
 /// How far the gate of the request in hand is.
 #[derive(Debug)]
@@ -183,21 +188,6 @@ impl Session {
         self.book.tell(&self.core, work, lease, |_, value| Some(value))
     }
 
-    /// Tells the client what the connection reports otherwise than it was told, but for what the gate changes.
-    fn tell_what_stays(&mut self, work: &mut Work, lease: &mut Lease) -> Result<(), End> {
-        let (applied, wanted) = (Rc::clone(&lease.applied), Rc::clone(&self.book.wanted));
-        let changes = |name: &str| applied.find(name) != wanted.find(name);
-        let user_changes = changes("role") || changes("session_authorization");
-        lease.parameters = self.core.pools.intern_parameters(lease.parameters.as_ref().clone());
-        self.book
-            .tell(&self.core, work, lease, |name, value| {
-                let of_user = matches!(name, "is_superuser" | "session_authorization");
-                let changed = changes(&name.to_ascii_lowercase()) || (of_user && user_changes);
-                (!changed).then_some(value)
-            })
-            .map_err(End::from)
-    }
-
     /// Sends the deferred BEGIN in front of a request.
     pub(crate) fn send_begin(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
         let (Some(held), Some(begun)) = (&mut self.held, self.book.begun.take()) else { return Ok(()) };
@@ -249,23 +239,6 @@ impl Session {
     }
 }
 
-/// Sets what a startup packet said again where code has reset it: of that the server doesn't say `session` any more.
-#[cold]
-fn restore_startup(startup: &Settings) -> String {
-    let mut values = String::new();
-    for setting in startup.iter() {
-        values.push_str(if values.is_empty() { "(" } else { ",(" });
-        backend::settings::write_literal(&mut values, &setting.name);
-        values.push(',');
-        backend::settings::write_literal(&mut values, &setting.value);
-        values.push(')');
-    }
-    format!(
-        "SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES {values}) v (name, value) \
-         JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) = v.name WHERE s.source <> 'session'"
-    )
-}
-
 /// The command by which a connection forgets what its sequences have given to others.
 #[cold]
 fn discard_sequences(lease: &mut Lease) -> String {
@@ -301,165 +274,6 @@ impl Book {
         };
         core.pools.intern_settings(without)
     }
-
-    /// Tells the client what the server reports otherwise than it was told. `truth`: what a value is to the client;
-    /// `None`: not to be told now.
-    fn tell<'a>(
-        &mut self,
-        core: &Core,
-        work: &mut Work,
-        server: &'a Server,
-        truth: impl Fn(&str, &'a str) -> Option<&'a str>,
-    ) -> Result<(), ErrorReport> {
-        if Rc::ptr_eq(&server.parameters, &self.told) {
-            return Ok(());
-        }
-        let mut told = self.told.as_ref().clone();
-        for (name, value) in server.parameters.iter() {
-            if let Some(value) = truth(name, value)
-                && self.told.get(name) != Some(value)
-            {
-                encode::parameter_status(work.down.inject(), name, value)?;
-                told = told.with(name, value);
-            }
-        }
-        self.told = core.pools.intern_parameters(told);
-        self.lex = crate::book::lex_settings(&self.told);
-        Ok(())
-    }
-
-    /// A statement is sent that gives the server's defaults back: the session's are those of its startup packet, where
-    /// that says something. So what the server reports is looked at first.
-    #[cold]
-    pub(crate) fn expect_reset(&mut self) {
-        match &mut self.gate {
-            Gate::Open if !self.startup.is_empty() => self.gate = Gate::Passed,
-            Gate::Begin { settings } => *settings = true,
-            Gate::Open | Gate::Settings(_) | Gate::Passed | Gate::Refused { .. } | Gate::BeginRefused => {}
-        }
-    }
-
-    /// Tells the client what was held back, once it is known what the request has done to the session.
-    #[cold]
-    pub(crate) fn tell_held_back(&mut self, core: &Core, work: &mut Work, server: &Server) {
-        let (wanted, applied) = self.settings_now(server);
-        let (welcome, startup) = (Rc::clone(&self.welcome), Rc::clone(&self.startup));
-        // Code may have done so unseen: that is known once the connection was asked.
-        let watched = self.watch.is_some();
-        let truth = |name: &str, value| {
-            let setting = name.to_ascii_lowercase();
-            let kept = wanted.find(&setting) == applied.find(&setting);
-            let reset =
-                watched && startup.find(&setting).is_some() && server.at_login.get(name) == Some(value);
-            Some(if kept && !reset { value } else { welcome.get(name).unwrap_or(value) })
-        };
-        // What is too long to be told was too long to be set.
-        self.tell(core, work, server, truth).unwrap_or_default();
-    }
-
-    /// A RESET in the open transaction has given the server's own defaults back: those of the startup packet are set
-    /// in front of the next message, in the same transaction, which undoes both.
-    pub(crate) fn set_behind_reset(&mut self, work: &mut Work, server: &mut Server) {
-        let settled = server.owed == 0 && !server.unsynced && work.expects.is_empty();
-        let goes_on = work.up.pending().first().is_some_and(|tag| *tag != tag::TERMINATE);
-        if !settled || !goes_on || server.status != TransactionStatus::InTransaction || work.copy != Copy::No
-        {
-            return;
-        }
-        let known = self.open_entries.as_deref_mut().map(|open| open.now.restore());
-        let resets = self.watch.as_mut().is_some_and(|watch| watch.may_reset());
-        let hidden = resets.then(|| restore_startup(&self.startup));
-        for commands in [known, hidden].into_iter().flatten().filter(|commands| !commands.is_empty()) {
-            if encode::query(work.up.inject(), commands.as_bytes()).is_ok() {
-                work.expects.push(Expect::OwnQuery);
-                work.owe_ready(server);
-            }
-        }
-    }
-
-    /// A command of the gate is done.
-    pub(crate) fn pass_gate(&mut self, work: &mut Work, server: &mut Server, step: Step) {
-        work.expects.pop();
-        match (step, &mut self.gate) {
-            (Step::Settled, Gate::Settings(target)) => {
-                server.applied = Rc::clone(target);
-                server.doubt = work.expects.shows_names();
-                let begins = work.expects.gate_is_first();
-                self.gate = if begins { Gate::Begin { settings: true } } else { Gate::Passed };
-            }
-            (Step::Begin, gate) => {
-                let settings = matches!(gate, Gate::Begin { settings: true });
-                *gate = if settings { Gate::Passed } else { Gate::Open };
-                // What follows it in its segment happens inside.
-                server.status = TransactionStatus::InTransaction;
-            }
-            (Step::Settings | Step::Settled | Step::Said, _) => {}
-        }
-    }
-
-    /// A command of the gate failed. True if it was one of ours, of which the client knows nothing.
-    pub(crate) fn refuse_gate(&mut self, step: Step, server: &mut Server) -> bool {
-        match step {
-            Step::Begin => {
-                self.gate = Gate::BeginRefused;
-                return false;
-            }
-            // The transaction is open, and has failed.
-            Step::Said => return false,
-            Step::Settings | Step::Settled => {}
-        }
-        // Its transaction is rolled back before anybody has the connection.
-        self.gate = Gate::Refused { begun: false };
-        server.doubt = false;
-        true
-    }
-
-    /// What was sent behind a refused gate is skipped up to a Sync: a Query brings none of its own.
-    #[cold]
-    pub(crate) fn skip_behind_gate(&mut self, work: &mut Work, server: &mut Server, skipped: &[Expect]) {
-        let begins = skipped.iter().any(|expect| matches!(expect, Expect::Gate(Step::Begin)));
-        if let Gate::Refused { begun } = &mut self.gate {
-            *begun = begins;
-        }
-        let query = skipped.iter().any(|expect| matches!(expect, Expect::Query | Expect::ProvokedQuery(_)));
-        if query && work.expects.is_empty() {
-            encode::sync(work.up.inject());
-            work.expects.push(if self.gate.is_pending() { Expect::OwnSync } else { Expect::Sync });
-            work.owe_ready(server);
-        }
-    }
-
-    /// The ReadyForQuery of the request came.
-    #[cold]
-    pub(crate) fn leave_gate(&mut self, work: &mut Work) -> Outcome {
-        let again = matches!(work.retry, Retry::Wanted { .. });
-        let begun = match std::mem::replace(&mut self.gate, Gate::Open) {
-            _ if again => return Outcome::Held { tell: false },
-            Gate::Refused { begun } => {
-                work.retry = Retry::Refused;
-                begun
-            }
-            Gate::BeginRefused => true,
-            Gate::Open | Gate::Settings(_) | Gate::Begin { .. } | Gate::Passed => {
-                return Outcome::Held { tell: !work.failed };
-            }
-        };
-        if !begun {
-            return Outcome::Refused(TransactionStatus::Idle);
-        }
-        // The client's transaction never began; it believes itself in one, and now in a failed one.
-        self.begun = Some(Box::new(Begun::lost(None)));
-        Outcome::Refused(TransactionStatus::Failed)
-    }
-}
-
-/// What became of a gate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Outcome {
-    /// It held. `tell`: the client is to be told what the server reports.
-    Held { tell: bool },
-    /// It was refused: the status that the client is told.
-    Refused(TransactionStatus),
 }
 
 /// One command as Parse, Bind and Execute.
@@ -486,21 +300,4 @@ fn push_said(work: &mut Work, said: &Said) -> Result<(), End> {
     encode::execute(out, b"", 0).map_err(ErrorReport::from)?;
     work.expects.push(Expect::Gate(Step::Said));
     Ok(())
-}
-
-/// The server's error with a word on what it is about: the client's statement says nothing of settings.
-pub(crate) fn reword(error: &[u8]) -> Option<Vec<u8>> {
-    let report = explained(ErrorFields::parse(error).ok()?.to_report());
-    let mut bytes = Vec::new();
-    encode::error_response(&mut bytes, &report);
-    Some(bytes)
-}
-
-fn explained(report: ErrorReport) -> ErrorReport {
-    if report.detail.is_some() || report.code == SqlState::QUERY_CANCELED {
-        return report;
-    }
-    report
-        .with_detail("A setting of this session was refused when it was restored on a server connection; the statement was not run.")
-        .with_hint("Set or reset it.")
 }
