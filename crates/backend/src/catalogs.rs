@@ -1,5 +1,9 @@
 //! The catalogs of a cluster's databases at run time: what was last read of each, and whether it still holds.
 
+mod shards;
+
+pub(crate) use shards::ShardCatalogs;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -130,6 +134,7 @@ impl DatabaseCatalog {
     fn store(&self, catalog: Arc<Catalog>) {
         self.current.store(catalog);
         self.version.store(next_version(), Ordering::Release);
+        shards::count_change();
     }
 
     /// These tables may have been written, and the writer is about to be told.

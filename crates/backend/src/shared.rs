@@ -11,7 +11,7 @@ use route::Catalog;
 use route::{DatabaseMap, ShardIndex};
 
 use crate::budget::take_below;
-use crate::catalogs::DatabaseCatalog;
+use crate::catalogs::{DatabaseCatalog, ShardCatalogs};
 use crate::cluster::{Cluster, Node};
 use crate::connect::{ConnectError, Login};
 use crate::core::Remote;
@@ -37,7 +37,7 @@ pub struct Group {
     /// The cluster of each shard.
     pub clusters: Vec<Arc<Cluster>>,
     /// The catalog of each shard's database.
-    catalogs: Vec<Arc<DatabaseCatalog>>,
+    catalogs: ShardCatalogs,
     /// `pools[shard][node]`.
     pub pools: Vec<Vec<Arc<SharedPool>>>,
     clients: Vec<AtomicU32>,
@@ -144,6 +144,7 @@ impl Group {
         pools: Vec<Vec<Arc<SharedPool>>>,
     ) -> Self {
         let clients = homes.iter().map(|_| AtomicU32::new(0)).collect();
+        let catalogs = ShardCatalogs::new(catalogs);
         let retired = AtomicBool::new(false);
         Self { id, database, user, map, pool, route, homes, clusters, catalogs, pools, clients, retired }
     }
@@ -181,23 +182,23 @@ impl Group {
     /// Another number for each change of its catalogs.
     #[inline]
     pub fn catalogs_version(&self) -> u64 {
-        self.catalogs.iter().map(|catalog| catalog.version()).sum()
+        self.catalogs.version()
     }
 
     /// The catalog of a shard's database.
     #[inline]
     pub fn catalog(&self, shard: ShardIndex) -> Option<&Arc<DatabaseCatalog>> {
-        self.catalogs.get(usize::from(shard.0))
+        self.catalogs.all().get(usize::from(shard.0))
     }
 
     /// The catalog of each shard's database, as last published.
-    pub fn catalogs(&self) -> impl Iterator<Item = Arc<Catalog>> + use<'_> {
-        self.catalogs.iter().map(|catalog| catalog.current())
+    pub fn catalogs(&self) -> Arc<[Arc<Catalog>]> {
+        self.catalogs.current()
     }
 
     /// A client has changed what its databases have: their catalogs are read again.
     pub fn mark_catalogs_changed(&self) {
-        self.catalogs.iter().for_each(|catalog| catalog.mark_changed());
+        self.catalogs.all().iter().for_each(|catalog| catalog.mark_changed());
     }
 
     /// Its configuration was replaced: sessions look theirs up again before their next transaction.
@@ -223,7 +224,7 @@ pub struct Placement {
 impl Placement {
     /// A place that was counted.
     fn new(group: &Arc<Group>, home: usize) -> Self {
-        group.catalogs.iter().for_each(|catalog| catalog.enter());
+        group.catalogs.all().iter().for_each(|catalog| catalog.enter());
         Self { group: Arc::clone(group), home }
     }
 
@@ -240,7 +241,7 @@ impl Placement {
 
 impl Drop for Placement {
     fn drop(&mut self) {
-        self.group.catalogs.iter().for_each(|catalog| catalog.leave());
+        self.group.catalogs.all().iter().for_each(|catalog| catalog.leave());
         if let Some(count) = self.group.clients.get(self.home) {
             count.fetch_sub(1, Ordering::AcqRel);
         }

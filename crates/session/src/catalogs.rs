@@ -1,6 +1,5 @@
 //! The catalogs that a session plans by: those last published for its database, one for each shard.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use route::Catalog;
@@ -8,12 +7,12 @@ use sql::facts::{Because, Effect, Facts, PinReason, Statement};
 
 use crate::book::Book;
 
-/// What a core last read of a database's catalogs.
+/// What a session last saw of its database's catalogs; all sessions share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalogs {
     /// What `Group::catalogs_version` was; 0 is never a version.
     pub(crate) version: u64,
-    by_shard: Option<Rc<[Arc<Catalog>]>>,
+    by_shard: Option<Arc<[Arc<Catalog>]>>,
 }
 
 impl Book {
@@ -35,7 +34,7 @@ impl Book {
     #[cold]
     fn take_catalogs(&mut self, group: &backend::Group, version: u64) {
         // What is read may be newer than the version: then it is read once more.
-        self.catalogs = Catalogs { version, by_shard: Some(group.catalogs().collect()) };
+        self.catalogs = Catalogs { version, by_shard: Some(group.catalogs()) };
     }
 
     /// The session's database may be another one from here on.
