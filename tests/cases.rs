@@ -46,6 +46,11 @@ impl Cases {
         }
     }
 
+    /// As [`Cases::run`], for a case that says itself what was wrong.
+    pub async fn check(&mut self, name: &str, case: impl Future<Output = Outcome>) {
+        self.run(name, async { case.await.unwrap_or_else(|wrong| panic!("{wrong}")) }).await;
+    }
+
     /// Notes how a case ended that is no future, or says what was wrong by itself.
     pub fn add(&mut self, name: impl Display, outcome: Outcome) {
         self.ran += 1;

@@ -9,6 +9,8 @@ mod storm;
 mod tables;
 #[path = "consistency/tokens.rs"]
 mod tokens;
+#[path = "consistency/until_write.rs"]
+mod until_write;
 #[path = "consistency/world.rs"]
 mod world;
 
@@ -21,22 +23,27 @@ async fn nobody_misses_what_was_acknowledged() {
     let world = World::start().await.expect("a cluster and pgweir");
     let world = &world;
     let mut cases = Cases::new();
-    cases.add("eventual reads miss it, others don't", sessions::each_kind(world).await);
-    cases.add("where it is said", sessions::where_it_is_said(world).await);
-    cases.add("reads that may not go to the primary", sessions::never_the_primary(world).await);
-    cases.add("reads on the primary are bounded", sessions::bounded(world).await);
-    cases.add("what was seen is seen again", sessions::never_back(world).await);
-    cases.add("an idle transaction elsewhere", sessions::idle_transaction(world).await);
-    cases.add("commits that are not waited for", sessions::early_commits(world).await);
+    cases.check("eventual reads miss it, others don't", sessions::each_kind(world)).await;
+    cases.check("where it is said", sessions::where_it_is_said(world)).await;
+    cases.check("reads that may not go to the primary", sessions::never_the_primary(world)).await;
+    cases.check("reads on the primary are bounded", sessions::bounded(world)).await;
+    cases.check("what was seen is seen again", sessions::never_back(world)).await;
+    cases.check("an idle transaction elsewhere", sessions::idle_transaction(world)).await;
+    cases.check("commits that are not waited for", sessions::early_commits(world)).await;
     for (name, write, read) in tables::CASES {
-        cases.add(name, tables::written_and_read(world, write, read).await);
+        cases.check(name, tables::written_and_read(world, write, read)).await;
     }
-    cases.add("COPY", tables::copied(world).await);
-    cases.add("a pipeline", tables::pipelined(world).await);
-    cases.add("a transaction", tables::in_a_transaction(world).await);
-    cases.add("a table that wasn't written", tables::not_written(world).await);
-    cases.add("tokens", tokens::passed_on(world).await);
-    cases.add("tokens that can't be compared", tokens::not_comparable(world).await);
+    cases.check("COPY", tables::copied(world)).await;
+    cases.check("a pipeline", tables::pipelined(world)).await;
+    cases.check("a transaction", tables::in_a_transaction(world)).await;
+    cases.check("a table that wasn't written", tables::not_written(world)).await;
+    cases.check("tokens", tokens::passed_on(world)).await;
+    cases.check("tokens that can't be compared", tokens::not_comparable(world)).await;
+    cases.check("until write: written meanwhile", until_write::written_meanwhile(world)).await;
+    cases.check("until write: a moment behind", until_write::a_moment_behind(world)).await;
+    cases.check("until write: a token", until_write::a_token_within(world)).await;
+    cases.check("until write: the one ahead is lost", until_write::the_one_ahead_is_lost(world)).await;
+    cases.check("until write: both are lost", until_write::both_are_lost(world)).await;
     cases.finish();
 }
 

@@ -34,13 +34,17 @@ GRANT CREATE ON SCHEMA public TO app;
 ";
 
 /// Databases of pgweir that are one on the servers, each with a `route` of its own.
-const VARIANTS: [(&str, &str); 6] = [
+const VARIANTS: [(&str, &str); 10] = [
     ("session", "{consistency: session}"),
     ("strong", "{consistency: strong}"),
     ("eventual", "{consistency: eventual}"),
     ("never", "{reads_on_primary: never}"),
     ("in_turn", "{balance: round_robin}"),
     ("patient", "{replica_wait: 20s}"),
+    ("until", "{transactions: replica_until_write}"),
+    ("until_session", "{transactions: replica_until_write, consistency: session}"),
+    ("until_strong", "{transactions: replica_until_write, consistency: strong}"),
+    ("until_patient", "{transactions: replica_until_write, replica_wait: 20s}"),
 ];
 
 /// A primary with two replicas, and pgweir in front.
@@ -85,15 +89,18 @@ impl World {
 
     /// No replica replays from here on.
     pub(crate) fn halt(&self) -> Outcome {
-        for node in self.replicas() {
-            self.cluster.psql(node, "app", "SELECT pg_wal_replay_pause()")?;
-            let paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'";
-            // It is asked for, and comes true with the next look at it.
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while self.cluster.psql(node, "app", paused)?.trim() != "t" {
-                if std::time::Instant::now() > deadline {
-                    return Err("replay is not paused".into());
-                }
+        self.replicas().into_iter().try_for_each(|node| self.halt_one(node))
+    }
+
+    /// This one doesn't.
+    pub(crate) fn halt_one(&self, node: usize) -> Outcome {
+        self.cluster.psql(node, "app", "SELECT pg_wal_replay_pause()")?;
+        let paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'";
+        // It is asked for, and comes true with the next look at it.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while self.cluster.psql(node, "app", paused)?.trim() != "t" {
+            if std::time::Instant::now() > deadline {
+                return Err("replay is not paused".into());
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! that its session has read from last until another is known to be as far, so that what it sees never goes back.
 
 mod lease;
+mod within;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::book::Book;
 use crate::core::Core;
 use crate::own;
 use crate::request::Request;
-use crate::session::{End, Session};
+use crate::session::{End, Held, Session};
 use crate::work::Work;
 
 /// How long `SHOW pgweir.lsn` may take.
@@ -228,9 +229,11 @@ impl Session {
         }
         let need = match consistency {
             Consistency::Database => {
-                // What its transaction reads next isn't known.
+                // What its transaction reads next isn't known. One that reads until it writes is open: it is asked
+                // again.
                 let begins = self.book.begun.is_some()
-                    || matches!(reason, Some(RoleReason::ReadOnlyTransaction | RoleReason::UntilWrite));
+                    || matches!(reason, Some(RoleReason::ReadOnlyTransaction | RoleReason::UntilWrite))
+                        && self.book.until_write.is_none();
                 let reads = if begins { Slots::ANY } else { self.book.reads };
                 self.group.shared.catalog(target.shard)?.need(reads)
             }
@@ -288,6 +291,14 @@ impl Session {
         let answered = own::answer_request(self, work, request);
         self.book.position = None;
         answered
+    }
+
+    /// The connection in hand is left in the middle of a transaction: what was read there isn't to be missed elsewhere.
+    #[cold]
+    pub(crate) fn note_left(&mut self, held: &Held) {
+        if self.book.routing.consistency != Consistency::Eventual {
+            self.book.note_seen(&held.lease, held.target, Instant::now());
+        }
     }
 
     /// Whether the read in hand may have this connection.

@@ -451,6 +451,9 @@ impl Session {
         self.book.watch = None;
         work.reset_request();
         if let Some(held) = self.held.take_if(|_| !self.book.is_tied()) {
+            if held.in_transaction {
+                self.note_left(&held);
+            }
             self.let_go(held);
         }
     }
@@ -458,6 +461,7 @@ impl Session {
     /// The server connection is of no use any more: the client is told what is known of its request, and stays.
     fn server_lost(&mut self, work: &mut Work, broken: Broken) -> Result<(), End> {
         let Some(mut held) = self.held.take() else { return Ok(()) };
+        self.note_left(&held);
         self.cell.holds.borrow_mut().take();
         let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
         let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;

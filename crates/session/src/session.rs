@@ -210,8 +210,10 @@ impl Session {
                     target = again;
                 }
                 Relayed::Next { request: next, target: to } => {
-                    Box::pin(self.go_on(work, to)).await?;
-                    (request, target) = (next, to);
+                    (request, target) = match Box::pin(self.go_on(work, to)).await? {
+                        Ok(to) => (next, to),
+                        Err(report) => return Box::pin(self.refuse(work, next, *report)).await,
+                    };
                     if self.book.asks_currval {
                         self.keep_sequences_apart();
                     }
@@ -302,7 +304,7 @@ impl Session {
     }
 
     /// Takes a connection in hand, and says where it is: a read may have gone to the primary instead.
-    fn hold(&mut self, mut lease: Lease, mut target: Target) -> Target {
+    pub(crate) fn hold(&mut self, mut lease: Lease, mut target: Target) -> Target {
         let diversion = self.book.diversion.take();
         if diversion.is_some() {
             target.role = TargetRole::Primary;

@@ -9,7 +9,7 @@ use route::{RoleReason, Target, TargetRole, UntilWrite as Phase};
 use sql::facts::{Effect, Facts, Isolation, Kind, Name};
 use wire::backend::TransactionStatus;
 use wire::frontend::{BindHead, Query};
-use wire::{frame, tag};
+use wire::{ErrorReport, frame, tag};
 
 use crate::book::{Begun, Book};
 use crate::cell::Doing;
@@ -317,18 +317,31 @@ impl Session {
         }
     }
 
-    /// The next request of such a transaction is run by itself, there or on the primary.
-    pub(crate) async fn go_on(&mut self, work: &mut Work, target: Target) -> Result<(), End> {
+    /// The next request of such a transaction is run by itself, there or on the primary: where.
+    ///
+    /// # Errors
+    /// The inner one is what the client is told instead.
+    pub(crate) async fn go_on(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+    ) -> Result<Result<Target, Box<ErrorReport>>, End> {
         self.cell.set_doing(Doing::Active, self.core.pools.now());
         // What a replica's answer holds back must be its own alone.
         self.flush_client(work).await?;
         if target.role == TargetRole::Primary {
             let ends = matches!(self.book.seen.first, Some(Kind::Commit | Kind::Rollback));
             self.leave_replica(work, ends).await?;
-        } else {
+        } else if self.has_seen_enough(target) {
             self.note_place();
+        } else {
+            let to = Box::pin(self.catch_up(work, target)).await?;
+            if to.as_ref().is_ok_and(|to| to.role == TargetRole::Replica) {
+                self.note_place();
+            }
+            return Ok(to);
         }
-        Ok(())
+        Ok(Ok(target))
     }
 
     /// The last statement goes where the session is already.
@@ -339,7 +352,7 @@ impl Session {
     }
 
     /// The transaction goes on on the primary: that of the replica is rolled back behind our back.
-    async fn leave_replica(&mut self, work: &mut Work, ends: bool) -> Result<(), End> {
+    pub(crate) async fn leave_replica(&mut self, work: &mut Work, ends: bool) -> Result<(), End> {
         let failed = self.held.as_ref().is_some_and(|held| held.lease.status == TransactionStatus::Failed);
         let Some(until) = self.book.until_write.take() else { return Ok(()) };
         self.book.begun = Some(until.into_begun(failed && ends));
@@ -348,6 +361,7 @@ impl Session {
             self.look_behind_on_replica(work).await?;
         }
         let Some(held) = self.held.take() else { return Ok(()) };
+        self.note_left(&held);
         self.cell.holds.borrow_mut().take();
         if held.lease.doubt || held.lease.spent || held.lease.handle.cancels.get() > 0 {
             self.let_go(held);
@@ -480,6 +494,7 @@ impl Session {
         self.book.watch = None;
         work.reset_request();
         if let Some(held) = self.held.take() {
+            self.note_left(&held);
             self.let_go(held);
         }
         Some(Relayed::Done)

@@ -53,6 +53,9 @@ impl Tables {
     }
 
     fn read_by_one(&self, statement: &Statement) -> Slots {
+        if is_session_kind(statement.kind) {
+            return Slots::NONE;
+        }
         if !statement.relations_complete {
             return Slots::ANY;
         }
@@ -265,6 +268,7 @@ mod tests {
         let any = Slots::ANY;
         for (sql, expected) in [
             ("SELECT 1", Slots::NONE),
+            ("SAVEPOINT a", Slots::NONE),
             ("SELECT * FROM a", slots(&["a"])),
             ("SELECT * FROM other.a", slots(&["a"])),
             ("WITH x AS (TABLE a) SELECT * FROM x JOIN b USING (id)", slots(&["a", "b"])),

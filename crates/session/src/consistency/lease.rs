@@ -27,7 +27,7 @@ const MOVE_AGAIN: Duration = Duration::from_millis(100);
 /// Between two looks whether one would like to.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Behind a full share of the primary, how long until the next try.
-const BREATH: Duration = Duration::from_millis(5);
+pub(super) const BREATH: Duration = Duration::from_millis(5);
 
 impl Session {
     /// Whether the session is kept where it is though another node has less to do, and may be let go now.
@@ -198,7 +198,7 @@ impl Session {
     }
 
     /// The primary, if it has a place for one more read that isn't its own.
-    async fn lease_primary(
+    pub(super) async fn lease_primary(
         &mut self,
         work: &mut Work,
         target: Target,
@@ -272,7 +272,7 @@ impl Session {
         self.undisturbed(work, change, || refused(NoNode::Behind, &cluster.config.name)).await
     }
 
-    fn cluster(&self, target: Target) -> Option<Arc<Cluster>> {
+    pub(super) fn cluster(&self, target: Target) -> Option<Arc<Cluster>> {
         self.group.shared.clusters.get(usize::from(target.shard.0)).cloned()
     }
 
