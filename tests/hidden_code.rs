@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
+#[path = "hidden_code/kept.rs"]
+mod kept;
+
 use pgweir_tests::Cases;
 use pgweir_tests::talk::{client, run, value};
 use pgweir_tests::world::World;
@@ -26,6 +29,7 @@ async fn what_code_leaves_is_its_sessions_alone() {
     cases.run("what was learned is forgotten when code changes", long_ago(&world, &setup())).await;
     cases.run("code of the very transaction that makes it", just_made(&world, &setup())).await;
     cases.run("what code prepares or listens to is the session's own", made_by_code(&world, &setup())).await;
+    kept::cases(&world, &mut cases).await;
     cases.finish();
 }
 

@@ -58,8 +58,8 @@ const BATTERY: &str = "
 /// Has the replica answer, where nobody would be sent for all of that.
 const ON_REPLICA: &str = "/* pgweir: role=replica */";
 
-/// How long what is done behind a session's back may take.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long anything may take that is sure to come: as long as the slowest machine may need.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a turn was answered, as lines to compare.
 pub(crate) type Answer = Vec<String>;
@@ -108,7 +108,7 @@ impl Ground {
         cluster.wait_all_caught_up().unwrap();
         let setup = Setup::new(&cluster).pool_size(2).set("pool.pinned", "1").set("instance.workers", "2");
         let setup = setup.set("auth.method", "trust").set("clusters.pg.server_connections", "30");
-        let setup = setup.set("pool.query_wait_timeout", "5s");
+        let setup = setup.set("pool.query_wait_timeout", "60s");
         let setup = if replicas > 0 { setup.set("route.role", "auto") } else { setup };
         let pgweir = Pgweir::start(&setup).await.unwrap();
         Arc::new(Ground { cluster, pgweir, lanes, replicas })
@@ -263,19 +263,18 @@ impl Lane {
         if self.ground.replicas == 0 {
             return Ok(());
         }
-        // What reads goes there of itself, once the catalog was read again that DDL has made void.
-        let deadline = Instant::now() + 10 * PATIENCE;
-        loop {
-            let others = self.others_of(kind.user);
-            others.guest_says("SELECT count(*) FROM t").await?;
-            let route = others.guest_says("SHOW pgweir.route").await?;
-            if route.iter().any(|line| line.contains("\"replica\"")) {
-                break;
-            }
+        // What reads goes there of itself, once the catalog was read again that DDL has made void. Until then it goes to
+        // the primary, where this user's connections may all be taken: whether it was read the other user finds out.
+        let other = if kind.user == User::App { User::Boss } else { User::App };
+        let deadline = Instant::now() + PATIENCE;
+        while !self.others_of(other).reads_on_replica().await? {
             if Instant::now() > deadline {
-                return Err(format!("others don't read on the replica: {route:?}"));
+                return Err("others don't read on the replica".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if !self.others_of(kind.user).reads_on_replica().await? {
+            return Err("others of the same user don't read on the replica".to_owned());
         }
         let mut found =
             self.others_of(kind.user).guest_says(&format!("{ON_REPLICA} {}", BATTERY.trim())).await?;
@@ -345,8 +344,11 @@ impl Lane {
             let pinned = self.count_pinned(kind.user).await? > 0;
             let rests =
                 if pinned { kind.pin.is_some() } else { self.count(kind.user, "sv_active").await? <= 1 };
-            if rests || Instant::now() > deadline {
+            if rests || (pinned && Instant::now() > deadline) {
                 return Ok(pinned);
+            }
+            if Instant::now() > deadline {
+                return Err("it holds its connection, and isn't pinned".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -407,6 +409,13 @@ impl Others {
         look_and_hold(&mut self.holder).await
     }
 
+    /// Whether what the guest reads goes to the replica.
+    async fn reads_on_replica(&mut self) -> Result<bool, String> {
+        self.guest_says("SELECT count(*) FROM t").await?;
+        let route = self.guest_says("SHOW pgweir.route").await?;
+        Ok(route.iter().any(|line| line.contains("\"replica\"")))
+    }
+
     async fn guest_says(&mut self, sql: &str) -> Result<Answer, String> {
         said(&mut self.guest, sql).await
     }
@@ -438,8 +447,7 @@ async fn take(client: &mut Option<Client>, turn: &Turn) -> Result<Answer, String
         }
         Turn::Ask { words, script } => {
             let client = client.as_mut().ok_or("it is gone")?;
-            let deadline = Duration::from_secs(10);
-            let run = tokio::time::timeout(deadline, client.run(script)).await;
+            let run = tokio::time::timeout(PATIENCE, client.run(script)).await;
             match run {
                 Ok(run) => run.map(lines).map_err(|error| format!("{words}: {error}")),
                 Err(_) => Err(format!("{words}: no answer")),

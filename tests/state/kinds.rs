@@ -254,7 +254,6 @@ fn channels() -> Vec<Kind> {
     ]
 }
 
-/// (What setseed and LOAD did inside a function no catalog tells.)
 fn pinning() -> Vec<Kind> {
     let new = Kind::new;
     let read: &[&str] = &["SELECT * FROM mine"];
@@ -328,10 +327,21 @@ fn pinning() -> Vec<Kind> {
             .attempt(&["SELECT random()"])
             .outlives_rollback()
             .needed()
-            .pins("setseed")
-            .plain_only(),
+            .pins("setseed"),
         new("SET SEED")
             .make("SET SEED TO 0.5")
+            .attempt(&["SELECT random()"])
+            .outlives_rollback()
+            .needed()
+            .pins("setseed"),
+        new("set_config of seed")
+            .make("SELECT set_config('seed', '0.5', false)")
+            .attempt(&["SELECT random()"])
+            .outlives_rollback()
+            .needed()
+            .pins("setseed"),
+        new("set_config of seed, with parameters")
+            .make_with("SELECT set_config($1, $2, false)", &["seed", "0.5"])
             .attempt(&["SELECT random()"])
             .outlives_rollback()
             .needed()
@@ -342,8 +352,7 @@ fn pinning() -> Vec<Kind> {
             .make("LOAD 'auto_explain'")
             .look(&["SELECT current_setting('auto_explain.log_min_duration', true)"])
             .outlives_rollback()
-            .pins("load")
-            .plain_only(),
+            .pins("load"),
     ]
 }
 

@@ -42,6 +42,9 @@ fn set(bind: Option<&Bind<'_>>, name: &Argument, value: &Argument, local: Option
     if name.starts_with("pgweir.") {
         return None;
     }
+    if name == "seed" {
+        return Some(Effect::Pin(PinReason::Setseed)); // of random(): it can be set, and not read
+    }
     let local = match local {
         Some(number) => truth(bind, number)?,
         None => false,

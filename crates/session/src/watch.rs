@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use backend::Server;
 use config::PoolMode;
-use sql::facts::{Effect, Facts, Kind, PinReason};
+use sql::facts::{Facts, Kind, PinReason};
 use wire::ErrorReport;
 
 use crate::admit::Admission;
@@ -26,7 +26,6 @@ use crate::core::Core;
 use crate::pins;
 use crate::reply::Broken;
 use crate::session::{End, Session};
-use crate::witness::Found;
 use crate::work::{Planned, Work};
 
 use code::{CodeMap, Traits};
@@ -54,6 +53,8 @@ pub(crate) struct Watch {
     traits: Traits,
     /// There were more texts.
     more: bool,
+    /// Of those, some couldn't be judged when they were sent.
+    unread: bool,
     /// What is being sent may name statements that SQL has prepared.
     names: bool,
     /// What was sent last may have reset what the startup packet said.
@@ -93,8 +94,10 @@ impl Watch {
                 self.redefines |= map.changes_by(&watched.facts, &sql);
             }
         }
-        if !self.more {
-            self.traits = self.texts.iter().fold(Traits::NONE, |all, watched| all.and(watched.traits));
+        let judged = self.texts.iter().fold(Traits::NONE, |all, watched| all.and(watched.traits));
+        self.traits = if self.more { self.traits.and(judged) } else { judged };
+        if self.unread {
+            self.traits = self.traits.and(map.any().without(Traits::ALL));
         }
     }
 }
@@ -169,8 +172,13 @@ impl Book {
             return;
         }
         if self.pin.is_some() {
+            // It lasts longer than what ties the session now.
+            if let Some(reason) = traits.keeps() {
+                self.for_good.get_or_insert(reason);
+                server.spent = true;
+            }
             // What its triggers leave stays where it is.
-            let calls = facts.statements.iter().any(|s| s.runs_code && !changes_rows(s.kind));
+            let calls = !map_known || facts.statements.iter().any(|s| s.runs_code && !changes_rows(s.kind));
             if !calls || self.pinned_to.as_mut().is_some_and(|place| !place.may_ask(facts)) {
                 return;
             }
@@ -193,6 +201,7 @@ impl Book {
         watch.traits = watch.traits.and(traits);
         if watch.texts.len() == TEXTS {
             watch.more = true;
+            watch.unread |= !map_known;
             return;
         }
         let outline = sql::outline(sql, conforming);
@@ -263,14 +272,8 @@ impl Book {
     }
 
     /// The connection says what is on it.
-    fn settle_watch(
-        &mut self,
-        core: &Core,
-        server: &mut Server,
-        watch: &Watch,
-        found: &Found,
-        changed: &[Effect],
-    ) {
+    fn settle_watch(&mut self, core: &Core, server: &mut Server, watch: &Watch, answer: &Answer) {
+        let Answer { found, changed, keeps } = answer;
         let settings = !changed.is_empty();
         for effect in changed {
             self.settle_found(core, server, effect);
@@ -295,7 +298,7 @@ impl Book {
                     learned.note_quiet(watched);
                 }
             } else if watch.texts.len() == 1 && was.is_none() {
-                let reason = self.pin.filter(|_| self.for_good.is_none());
+                let reason = self.pin.filter(|_| self.for_good.is_none() || keeps.is_some());
                 learned.remember(&watched.facts, watched.circumstances, Verdict::Hides(reason));
             }
         }
@@ -369,16 +372,17 @@ impl Session {
         let Some(held) = &mut self.held else { return Ok(()) };
         let server = &mut *held.lease;
         let was = self.book.pin;
-        if answer.keeps_something {
-            self.book.for_good.get_or_insert(PinReason::Load);
-            server.spent = true;
-        }
-        if !answer.found.pins.is_empty() && self.book.would_tie_to_replica(server) {
+        let ties = answer.keeps.is_some() || !answer.found.pins.is_empty();
+        server.spent |= answer.keeps.is_some();
+        if ties && self.book.would_tie_to_replica(server) {
             // It stays in doubt: what is there goes, and the next time it is made on the primary.
             watch.texts.iter().for_each(|watched| self.core.learned.learn_tie(&watched.facts));
             return Ok(());
         }
-        self.book.settle_watch(&self.core, server, watch, &answer.found, &answer.changed);
+        if let Some(reason) = answer.keeps {
+            self.book.for_good.get_or_insert(reason);
+        }
+        self.book.settle_watch(&self.core, server, watch, answer);
         if !Rc::ptr_eq(&server.parameters, &self.book.told) {
             server.parameters = self.core.pools.intern_parameters(server.parameters.as_ref().clone());
             self.book.tell_held_back(&self.core, work, server);

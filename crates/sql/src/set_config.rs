@@ -1,6 +1,6 @@
 //! `SELECT set_config(…)`: the settings that a query sets for certain, once each, to values that can be read.
 
-use crate::facts::{Argument, Effect, Literal};
+use crate::facts::{Argument, Effect, Literal, PinReason};
 use crate::lexer::TokenKind;
 use crate::literal;
 use crate::tokens::{Cursor, Tok, identifier};
@@ -86,6 +86,9 @@ fn call(mut expression: Cursor<'_>) -> Option<Effect> {
     let (name, value, local) = (read(next()?)?, read(next()?)?, next()?);
     if !expression.is_empty() || !arguments.is_empty() {
         return None;
+    }
+    if matches!(&name, Argument::Text(name) if name.eq_ignore_ascii_case("seed")) {
+        return Some(Effect::Pin(PinReason::Setseed)); // of random(): it can be set, and not read
     }
     let local = match without_cast(local).rest {
         [_] if local.is("true") => {

@@ -4,20 +4,22 @@
 //! settings, temporary tables, locks, channels or prepared statements, and names nothing that has, leaves nothing
 //! behind. All is judged by names, whatever their schema and arguments: that says too much, and never too little.
 
+mod escaped;
 mod sources;
 mod words;
 
 use std::collections::{HashMap, HashSet};
 
-use sql::facts::{Call, Facts, Kind};
+use sql::facts::{Call, Facts, Kind, PinReason};
 
 use crate::witness::{Names, Row};
+use escaped::{escapes_its_body, unescaped};
 pub(crate) use sources::SOURCES;
 use words::{traits_of_words, words};
 
 /// What code may do to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Traits(u8);
+pub(crate) struct Traits(u16);
 
 impl Traits {
     pub(crate) const NONE: Self = Self(0);
@@ -35,7 +37,12 @@ impl Traits {
     pub(crate) const ENDS: Self = Self(32);
     /// It calls a library that may keep something in its process.
     pub(crate) const LIBRARY: Self = Self(64);
+    /// All of that: the connection can be asked what came of it.
     pub(crate) const ALL: Self = Self(127);
+    /// `setseed`: the connection can't be asked for it.
+    pub(crate) const SEEDS: Self = Self(128);
+    /// LOAD, likewise.
+    pub(crate) const LOADS: Self = Self(256);
 
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -48,6 +55,20 @@ impl Traits {
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// What ties a session for good that has run such code.
+    pub(crate) fn keeps(self) -> Option<PinReason> {
+        if self.has(Self::LOADS) {
+            Some(PinReason::Load)
+        } else {
+            self.has(Self::SEEDS).then_some(PinReason::Setseed)
+        }
     }
 }
 
@@ -71,7 +92,7 @@ pub(crate) struct CodeMap {
 /// Built-in names that leave something wherever they are called, beside those that a source has as words.
 const BUILT_IN: [(&str, Traits); 4] = [
     ("set_config", Traits::LEAVES),
-    ("setseed", Traits::LEAVES),
+    ("setseed", Traits::SEEDS),
     ("pg_settings", Traits::LEAVES),
     ("dblink_connect", Traits::LEAVES),
 ];
@@ -114,6 +135,7 @@ impl CodeMap {
                     named.entry(name.into()).or_default().insert(text.to_lowercase().into());
                 }
                 language => {
+                    let text = unescaped(text);
                     names.take_from(text.as_bytes());
                     let text = text.to_lowercase();
                     let traits = match language {
@@ -132,6 +154,8 @@ impl CodeMap {
         spread(&mut loud, &named);
         loud.retain(|_, traits| !traits.is_none());
         everywhere = everywhere.and(loud.remove(EVERYWHERE).unwrap_or_default());
+        // An operator that seeds would tie each session that says anything.
+        everywhere = everywhere.without(Traits::SEEDS.and(Traits::LOADS));
         let own = loud.iter().filter(|(name, _)| !is_built_in(name));
         let any = own.fold(everywhere, |all, (_, traits)| all.and(*traits));
         let by_reading = !everywhere.is_none() || related.iter().any(|name| loud.contains_key(name));
@@ -167,10 +191,13 @@ impl CodeMap {
     /// What a text may do by the code that it runs. `temporary`: what it creates may be temporary by its search_path.
     pub(crate) fn of_text(&self, facts: &Facts, sql: &[u8], temporary: bool) -> Traits {
         let Ok(text) = str::from_utf8(sql) else { return Traits::ALL };
-        let text = text.to_lowercase();
+        let text = unescaped(text).to_lowercase();
         let mut traits = self.everywhere;
         for statement in &facts.statements {
             traits = traits.and(match statement.kind {
+                Kind::Procedure if escapes_its_body(&text) => {
+                    Traits::ALL.and(Traits::SEEDS).and(Traits::LOADS)
+                }
                 Kind::Procedure => traits_of_words(&text),
                 Kind::Utility if temporary => Traits::ALL,
                 Kind::Utility => self.loud.get(COMMANDS).copied().unwrap_or_default(),
@@ -185,10 +212,7 @@ impl CodeMap {
             return others.fold(traits, |all, word| all.and(of(word)));
         }
         traits = traits.and(self.of_words(&text));
-        if text.contains("u&\"") || facts.statements.is_empty() {
-            return Traits::ALL; // names that can't be read
-        }
-        traits
+        if facts.statements.is_empty() { traits.and(Traits::ALL) } else { traits }
     }
 
     /// What a text may do by what it names.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backend::{Server, Setting};
-use sql::facts::Effect;
+use sql::facts::{Effect, PinReason};
 use wire::ErrorReport;
 
 use super::Watch;
@@ -16,8 +16,8 @@ pub(super) struct Answer {
     pub(super) found: Found,
     /// How its settings differ from what is known of it.
     pub(super) changed: Vec<Effect>,
-    /// A library that a text has called may keep something in its process.
-    pub(super) keeps_something: bool,
+    /// A text may have left something that can't be asked for.
+    pub(super) keeps: Option<PinReason>,
 }
 
 /// Asks a connection for all that is on it. The inner error is the server's.
@@ -40,12 +40,13 @@ pub(super) async fn examine(
             core.reads_run_code.set(true);
         }
     }
-    let keeps_something = core.learned_code.borrow().map(&pool, epoch).is_some_and(|map| {
+    let keeps = core.learned_code.borrow().map(&pool, epoch).and_then(|map| {
         if map.calls_currval() {
             pool.sequences.note();
         }
         watch.judge(map);
-        watch.texts.iter().any(|watched| map.keeps_something(&watched.facts))
+        let library = watch.texts.iter().any(|watched| map.keeps_something(&watched.facts));
+        if library { Some(PinReason::Load) } else { watch.traits.keeps() }
     });
     let question = {
         let learned = core.learned_code.borrow();
@@ -57,7 +58,7 @@ pub(super) async fn examine(
     };
     learn_spellings(core, server, &found, out, listens).await?;
     let changed = differences(core, server, &found);
-    Ok(Ok(Answer { found, changed, keeps_something }))
+    Ok(Ok(Answer { found, changed, keeps }))
 }
 
 /// How the server spells what clients have said: only it knows that `65536` is `64MB`.

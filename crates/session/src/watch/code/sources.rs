@@ -16,13 +16,15 @@ pub(crate) const SOURCES: &str = "\
     big AS (SELECT COALESCE(pg_catalog.sum(pg_catalog.length(prosrc)), 0) > 8000000 AS big FROM own), \
     calls AS (SELECT oid, proname FROM pg_catalog.pg_proc WHERE oid >= 16384), \
     loud AS (SELECT ':(?:funcid|opfuncid) (?:' || pg_catalog.string_agg(oid::pg_catalog.text, '|') || ') ' AS call \
-      FROM pg_catalog.pg_proc WHERE oid < 16384 AND (proname IN ('set_config', 'setseed') \
-      OR proname ~ '^pg_(try_)?advisory_lock')), \
+      FROM pg_catalog.pg_proc WHERE oid < 16384 AND (proname = 'set_config' OR proname ~ '^pg_(try_)?advisory_lock')), \
+    seeds AS (SELECT ':(?:funcid|opfuncid) (?:' || pg_catalog.string_agg(oid::pg_catalog.text, '|') || ') ' AS call \
+      FROM pg_catalog.pg_proc WHERE oid < 16384 AND proname = 'setseed'), \
     trees AS (SELECT ev_class AS rel, ev_action::pg_catalog.text AS tree FROM pg_catalog.pg_rewrite WHERE oid >= 16384 \
       UNION ALL SELECT polrelid, pg_catalog.concat(polqual, ' ', polwithcheck) FROM pg_catalog.pg_policy \
       UNION ALL SELECT adrelid, adbin::pg_catalog.text FROM pg_catalog.pg_attrdef \
       UNION ALL SELECT conrelid, conbin::pg_catalog.text FROM pg_catalog.pg_constraint WHERE conbin IS NOT NULL), \
     named AS (SELECT rel, 'set_config' AS what FROM trees, loud WHERE tree ~ call \
+      UNION SELECT rel, 'setseed' FROM trees, seeds WHERE tree ~ call \
       UNION SELECT t.tgrelid, p.proname::pg_catalog.text FROM pg_catalog.pg_trigger t JOIN calls p ON p.oid = t.tgfoid \
       UNION SELECT r.ev_class, p.proname::pg_catalog.text FROM pg_catalog.pg_depend d JOIN calls p ON p.oid = d.refobjid \
         JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.refclassid = 1255 AND d.classid = 2618 \
@@ -50,6 +52,7 @@ pub(crate) const SOURCES: &str = "\
       FROM own, big WHERE NOT big \
     UNION ALL SELECT 'names', c.relname, n.what FROM named n JOIN pg_catalog.pg_class c ON c.oid = n.rel \
     UNION ALL SELECT 'names', o.proname, 'set_config' FROM own o, loud WHERE o.body ~ call \
+    UNION ALL SELECT 'names', o.proname, 'setseed' FROM own o, seeds WHERE o.body ~ call \
     UNION ALL SELECT 'names', o.proname, COALESCE(p.proname, c.relname) FROM own o \
       JOIN pg_catalog.pg_depend d ON d.objid = o.oid AND d.classid = 1255 \
       LEFT JOIN calls p ON d.refclassid = 1255 AND p.oid = d.refobjid \

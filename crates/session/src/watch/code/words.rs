@@ -24,6 +24,8 @@ pub(super) fn traits_of_words(source: &str) -> Traits {
             }
         };
         traits = traits.and(match word {
+            "set" if starts && is_of_seed(rest) => Traits::SEEDS,
+            "set_config" if says_seed(rest) => Traits::SEEDS,
             "set" | "reset" if starts && !ends_with_transaction(rest) => Traits::LEAVES,
             "set_config" if sets_for_transaction(rest) => Traits::NONE,
             "set_config" if says_its_name(rest) => Traits::LEAVES,
@@ -31,12 +33,14 @@ pub(super) fn traits_of_words(source: &str) -> Traits {
             "execute" => Traits::DYNAMIC,
             "prepare" | "deallocate" => Traits::PREPARES,
             "listen" | "unlisten" if starts => Traits::LISTENS,
-            "load" | "discard" if starts => Traits::LEAVES,
+            "load" if starts && names_a_library(rest) => Traits::LOADS,
+            "discard" if starts => Traits::LEAVES,
             // What search_path begins with decides whether it is temporary.
             "create" if starts => Traits::DYNAMIC,
-            "setseed" | "pg_settings" | "pg_temp" | "temp" | "temporary" | "hold" | "dblink_connect" => {
-                Traits::LEAVES
-            }
+            "setseed" => Traits::SEEDS,
+            // What a name is that is put in otherwise can't be read.
+            "uescape" => Traits::ALL,
+            "pg_settings" | "pg_temp" | "temp" | "temporary" | "hold" | "dblink_connect" => Traits::LEAVES,
             "drop" | "close" if starts => Traits::ENDS,
             word if word.starts_with("pg_advisory_unlock") => Traits::ENDS,
             word if word.starts_with("pg_advisory_lock") || word.starts_with("pg_try_advisory_lock") => {
@@ -87,6 +91,31 @@ fn says_its_name(rest: &str) -> bool {
     let inside = quoted.trim_start_matches('\'');
     let behind = inside.find('\'').map(|end| inside[end..].trim_start_matches('\'').trim_start());
     behind.is_some_and(|behind| behind.starts_with(','))
+}
+
+/// Whether a string follows LOAD, as far as one can tell: SQL that is put together may have it anywhere.
+fn names_a_library(rest: &str) -> bool {
+    let rest = rest.trim_start();
+    rest.starts_with(['\'', '$', '%', '/', '-']) || rest.starts_with("e'") || rest.starts_with("u&'")
+}
+
+/// SET SEED, which is `setseed` in other words; LOCAL changes nothing in that.
+fn is_of_seed(mut rest: &str) -> bool {
+    let mut next = || loop {
+        if let Part::Word(word) = next_part(&mut rest)? {
+            return Some(word);
+        }
+    };
+    match next() {
+        Some("session" | "local") => next() == Some("seed"),
+        word => word == Some("seed"),
+    }
+}
+
+/// Likewise by the arguments that follow set_config.
+fn says_seed(rest: &str) -> bool {
+    let argument = rest.trim_start().strip_prefix('(').map(str::trim_start).unwrap_or_default();
+    argument.trim_start_matches('\'').strip_prefix("seed").is_some_and(|rest| rest.starts_with('\''))
 }
 
 /// SET LOCAL, SET CONSTRAINTS, SET TRANSACTION: behind SET.
@@ -150,6 +179,21 @@ mod tests {
             "begin update pg_settings set setting = '1' where name = 'work_mem'; end",
         ] {
             assert!(judged(source).has(Traits::LEAVES), "{source}");
+        }
+        for source in [
+            "begin perform setseed(0.5); end",
+            "begin set seed = 0.5; end",
+            "begin set local \"seed\" to 0.5; end",
+            "begin perform set_config('seed', '0.5', true); end",
+        ] {
+            assert_eq!(judged(source), Traits::SEEDS, "{source}");
+        }
+        for source in ["begin load 'a'; end", "begin load $1; end", "begin execute format('load %L', a); end"]
+        {
+            assert!(judged(source).has(Traits::LOADS), "{source}");
+        }
+        for source in ["begin load := 1; end", "begin execute x; end", "begin set seeds = 1; end"] {
+            assert!(judged(source).keeps().is_none(), "{source}");
         }
         for source in ["begin execute x; end", "begin for r in execute 'a' loop end loop; end"] {
             assert!(judged(source).has(Traits::DYNAMIC), "{source}");
