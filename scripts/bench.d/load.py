@@ -1,5 +1,7 @@
 """One run against one target: pgbench, or psql for COPY, and what it cost the target's process."""
 
+import contextlib
+import math
 import os
 import re
 import shutil
@@ -9,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import machine
+import meter
 from postgres import DATABASE, USER
 
 
@@ -22,36 +24,47 @@ class Run:
     p50: float | None
     p99: float | None
     p999: float | None
-    cpu_user: float | None
-    cpu_system: float | None
+    cpu: float | None
     switches: float | None
     rss: int | None
+    # What `cpu` was made of: seconds of processor time, the share of it in user space, and for how many transactions.
+    busy: float | None
+    user_share: float | None
+    transactions: int
+    # Seconds until all clients were logged in.
+    logins: float
 
-    @property
-    def cpu(self):
-        return None if self.cpu_user is None else self.cpu_user + self.cpu_system
 
-
-# pgbench's -T also counts the time in which its clients connect: as many of them each second, at least.
-LOGINS_PER_SECOND = 250
+# A thread of pgbench asks all of its clients' sockets each time: with more of them than this it is what is measured.
+CLIENTS_PER_THREAD = 500
+# With so many clients what warms up isn't a time but a number of transactions: it may take them seconds to log in.
+MANY = 200
 # Of pgbench's transactions, as many are in its log.
 SAMPLED = 0.1
 
 
-def run(work, target, clients, seconds, folder, percentiles=False):
-    """One run of a workload; raises if a single transaction failed."""
+def run(work, target, clients, seconds, folder, percentiles=False, logins=0.0):
+    """One run of a workload; raises if a single transaction failed. `logins`: how long its clients took to log in before.
+
+    What the target uses until all of them are logged in isn't counted, but where logins are what is measured.
+    """
     run_one = copies if work.copy else pgbench
-    before = target.pid and machine.used(target.pid)
-    transactions, tps, latency = run_one(work, target, clients, seconds, folder, percentiles)
-    used = target.pid and machine.used(target.pid) - before
+    with meter.Meter(target.pid) if target.pid else contextlib.nullcontext() as watch:
+        transactions, tps, latency, logins = run_one(work, target, clients, seconds, folder, percentiles, logins)
+    used = watch and watch.last(transactions / tps)
     p50, p99, p999 = quantiles(Path(folder)) if percentiles else (None, None, None)
     return Run(
         tps=tps, latency=latency, p50=p50, p99=p99, p999=p999,
-        cpu_user=used and 1e6 * used.user / transactions,
-        cpu_system=used and 1e6 * used.system / transactions,
+        cpu=used and 1e6 * used.busy / transactions,
         switches=used and used.switches / transactions,
-        rss=target.pid and machine.rss(target.pid),
+        rss=target.pid and meter.resident(target.pid),
+        busy=used and used.busy, user_share=used and used.user_share, transactions=transactions, logins=logins,
     )
+
+
+def warm_up(work, target, clients, folder):
+    """A run that isn't counted; how long its clients took to log in."""
+    return run(work, target, clients, 1 if clients <= MANY else None, folder).logins
 
 
 def environment(work):
@@ -59,16 +72,19 @@ def environment(work):
     return {**os.environ, "PGSSLMODE": mode, "PGGSSENCMODE": "disable", "LC_ALL": "C"}
 
 
-def pgbench(work, target, clients, seconds, folder, percentiles):
-    """Transactions, how many a second, and their mean latency."""
-    seconds += 0 if "-C" in work.flags else clients // LOGINS_PER_SECOND
+def pgbench(work, target, clients, seconds, folder, percentiles, logins):
+    """Transactions, how many a second, their mean latency, and for how long clients logged in. Without `seconds`, two
+    transactions of each client."""
+    # pgbench's -T also counts the time in which its clients connect.
+    length = ["-t", "2"] if seconds is None else ["-T", str(seconds + math.ceil(1.2 * logins - 0.2))]
+    threads = max(min(clients, 2), clients // CLIENTS_PER_THREAD)
     flags = list(work.flags)
     if work.script:
         script = Path(folder) / f"{work.name}.sql"
         script.write_text(work.script)
         flags += ["-f", str(script)]
-    command = ["pgbench", "-n", *flags, "-M", work.protocol, "-c", str(clients), "-j", str(min(clients, 2)),
-               "-T", str(seconds), "-h", target.host(work), "-p", str(target.port), "-U", USER]
+    command = ["pgbench", "-n", *flags, "-M", work.protocol, "-c", str(clients), "-j", str(threads),
+               *length, "-h", target.host(work), "-p", str(target.port), "-U", USER]
     if percentiles:
         command += ["-l", f"--sampling-rate={SAMPLED}", "--log-prefix=latency"]
     done = subprocess.run([*command, DATABASE], cwd=folder, env=environment(work), capture_output=True, text=True)
@@ -79,10 +95,12 @@ def pgbench(work, target, clients, seconds, folder, percentiles):
     if transactions == 0 or (failed and int(failed[1])):
         raise RuntimeError(f"pgbench against {target.name}: {done.stdout.strip()}")
     tps = re.search(r"tps = ([\d.]+) \((?:without|including reconnection)", done.stdout)
-    return transactions, float(tps[1]), 1000 * number(r"latency average = ([\d.]+) ms", done.stdout)
+    connecting = re.search(r"initial connection time = ([\d.]+) ms", done.stdout)
+    return (transactions, float(tps[1]), 1000 * number(r"latency average = ([\d.]+) ms", done.stdout),
+            float(connecting[1]) / 1000 if connecting else 0.0)
 
 
-def copies(work, target, clients, seconds, folder, _percentiles):
+def copies(work, target, clients, seconds, folder, _percentiles, _logins):
     """The same of COPYs one after the other, each by a psql of its own."""
     assert clients == 1
     command = ["psql", "-XqAt", "-h", target.host(work), "-p", str(target.port), "-U", USER, "-d", DATABASE, "-c"]
@@ -98,7 +116,7 @@ def copies(work, target, clients, seconds, folder, _percentiles):
             raise RuntimeError(f"psql against {target.name}: {last_line(ended.stderr)}")
         done += 1
     spent = time.monotonic() - began
-    return done, done / spent, 1e6 * spent / done
+    return done, done / spent, 1e6 * spent / done, 0.0
 
 
 def system_calls(work, target, clients, folder):
@@ -110,7 +128,7 @@ def system_calls(work, target, clients, folder):
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         time.sleep(0.5)
-        transactions, _, _ = pgbench(work, target, clients, 2, folder, False)
+        transactions, *_ = pgbench(work, target, clients, 2, folder, False, 0.0)
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait()

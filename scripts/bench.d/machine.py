@@ -1,15 +1,13 @@
-"""This machine: its facts, its user for servers, free ports, and what a process has used of it."""
+"""This machine: its facts, its user for servers, free ports, its limits."""
 
 import os
 import pwd
 import resource
+import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def facts():
@@ -63,31 +61,6 @@ def raise_open_files(wanted):
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-@dataclass(frozen=True)
-class Used:
-    """Seconds of processor time and context switches, of all threads."""
-
-    user: float
-    system: float
-    switches: int
-
-    def __sub__(self, other):
-        return Used(self.user - other.user, self.system - other.system, self.switches - other.switches)
-
-
-def used(pid):
-    """What the process has used until now (proc(5): stat, fields 14 and 15; status of its threads)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    switches = 0
-    for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        try:
-            lines = status.read_text().splitlines()
-        except OSError:
-            continue  # the thread has ended
-        switches += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
-    return Used(int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND, switches)
-
-
 def certificate(folder):
     """A certificate and its key for this machine: two paths that the servers' user may read."""
     crt, key = folder / "server.crt", folder / "server.key"
@@ -99,19 +72,11 @@ def certificate(folder):
     return crt, key
 
 
-def rss(pid):
-    """Resident memory of the process, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} has no memory: it has ended")
-
-
-def stop(process, kill_after=10):
-    """Ends a child that we started; by SIGKILL if SIGTERM isn't enough."""
+def stop(process, by=signal.SIGTERM, kill_after=10):
+    """Ends a child that we started; by SIGKILL if that signal isn't enough."""
     if process.poll() is not None:
         return
-    process.terminate()
+    process.send_signal(by)
     try:
         process.wait(kill_after)
     except subprocess.TimeoutExpired:

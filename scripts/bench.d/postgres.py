@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -61,8 +62,7 @@ class Node:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(2)  # fast shutdown
-            machine.stop(self.process, kill_after=30)
+            machine.stop(self.process, signal.SIGINT, kill_after=30)  # fast shutdown
 
     def ask(self, sql, database="postgres"):
         """The single value that `sql` gives, as text."""

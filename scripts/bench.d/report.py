@@ -2,21 +2,35 @@
 
 import statistics
 
+import meter
+
 INTRODUCTION = """\
 # Performance
 
 Written by `scripts/bench`; run it again rather than editing this page. pgbench, Postgres (a primary and two streaming
 replicas, not durable: `fsync = off`), and the proxies share one machine, so throughput says how little the proxy takes
 from the others. Rounds are interleaved (A B C A B C); each figure is the median of the rounds, the range beside it is
-their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run, logins
-included. Ratios are against PgBouncer in the same scenario. Clients log in without a password, over TCP on 127.0.0.1 and
+their smallest and largest. CPU is the proxy's own time, user and system, divided by the transactions of the run; the time until
+all clients are logged in is left out, but where logins are what is measured. Ratios are against PgBouncer in the same scenario. Clients log in without a password, over TCP on 127.0.0.1 and
 without TLS where nothing else is said. Latencies are of one in ten transactions; context switches are the proxy's.
+
+{ticks}
 
 Server connections are what a pooler is to save, so each proxy has as many: PgBouncer all of them to the primary, pgweir half
 of them to each of two replicas. That isn't the same to Postgres: two servers on one machine have two buffer caches and more
 processes than one has, so PgBouncer is measured over the two replicas too, as one sets it up by hand for what only reads.
-"Wide" is pgweir with as many connections as PgBouncer to each replica, twice as many in all.
+"Wide" is pgweir with as many connections as PgBouncer to each replica, twice as many in all. Pgpool-II has a process and a
+connection to every server for each client, and PgBouncer 1.18 keeps prepared statements in session mode only, with a server
+connection for each client: there both do without what pooling is for. The CPU of Pgpool-II is that of all its processes.
+
+With TLS both proxies speak TLS 1.3 with pgbench and psql, by the same cipher (TLS_AES_256_GCM_SHA384), with the same key and
+certificate (P-256); the way to the servers is plain. "Idle" is what the resident size grows by, for each client.
 """
+
+TICKS = """\
+Processor time is exact as a whole, but the kernel splits it into user and system by looking {rate} times a second which of them
+it is: user time is that of all rounds together, with twice its standard error behind it."""
+EXACT = "User and system time are as the kernel has them."
 
 
 def median(values):
@@ -53,7 +67,12 @@ def facts_table(facts):
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {cell(value)} |" for name, value in facts)])
 
 
-def load_table(results):
+def introduction(rate):
+    """What is before the figures; `rate` as `meter.tick_rate` gives it."""
+    return INTRODUCTION.format(ticks=TICKS.format(rate=rate) if rate else EXACT)
+
+
+def load_table(results, rate):
     """`results`: target → runs, or the text of what failed. The first name that begins with PgBouncer is the reference."""
     head = ["target", "tps", "range", "vs PgBouncer", "latency, ms", "p50, ms", "p99, ms", "p99.9, ms", "CPU/tx, µs", "user",
             "system", "vs PgBouncer", "switches/tx", "RSS, MiB"]
@@ -74,12 +93,20 @@ def load_table(results):
             number(thousandth(median([run.p50 for run in runs])), 2),
             number(thousandth(median([run.p99 for run in runs])), 2),
             number(thousandth(median([run.p999 for run in runs])), 2),
-            number(cpu, 1), number(median([run.cpu_user for run in runs]), 1),
-            number(median([run.cpu_system for run in runs]), 1), ratio(cpu, reference_cpu),
+            number(cpu, 1), *split(runs, cpu, rate), ratio(cpu, reference_cpu),
             number(median([run.switches for run in runs]), 2),
             number(mebibytes(median([run.rss for run in runs])), 1),
         ])
     return table(head, rows)
+
+
+def split(runs, cpu, rate):
+    """Two cells: user and system time of a transaction."""
+    if cpu is None:
+        return "–", "–"
+    user, error = meter.user_time(runs, rate)
+    around = "" if error is None else f" ±{1e6 * error:.1f}"
+    return f"{1e6 * user:.1f}{around}", number(max(0.0, cpu - 1e6 * user), 1)
 
 
 def calls_line(calls):
@@ -104,6 +131,19 @@ def idle_table(results):
         rows.append([target.name, number(mebibytes(median([run[0] for run in runs])), 1),
                      number(mebibytes(median([run[1] for run in runs])), 1), number(each)])
     return table(["target", "RSS before, MiB", "RSS with them, MiB", "bytes for each client"], rows)
+
+
+def section(heading, body):
+    return f"## {heading}\n\n{body}\n"
+
+
+def with_sections(page, sections, note):
+    """The page with these sections in the place of those with the same headings, or behind all; `note` below each table."""
+    before, *there = page.split("\n## ")
+    kept = {each.split("\n", 1)[0]: each for each in there}
+    for heading, table in sections:
+        kept[heading] = section(heading, f"{table}\n\n{note}").removeprefix("## ")
+    return "\n## ".join([before, *kept.values()])
 
 
 def first_line(text):

@@ -2,10 +2,11 @@
 
 import contextlib
 import sys
+import time
 from dataclasses import dataclass, replace
 
 import load
-import machine
+import meter
 import targets
 import wire
 from postgres import DATABASE, USER
@@ -13,6 +14,8 @@ from workloads import WORKLOADS
 
 # More server connections than this nobody is given.
 MOST_SERVERS = 2000
+# More clients than this Pgpool-II isn't asked to serve: three servers' connections and a process for each.
+MOST_PROCESSES = 200
 
 
 @dataclass
@@ -43,6 +46,7 @@ def make_targets(plan, folder, cluster, work, clients):
         "pgbouncer": lambda: targets.PgBouncer(folder, cluster, work, mode, pool),
         "pgbouncer-replicas": lambda: targets.PgBouncer(folder, cluster, work, mode, pool, to_replicas=True),
         "haproxy": lambda: targets.HaProxy(folder, cluster),
+        "pgpool": lambda: targets.PgpoolII(folder, cluster, work, clients),
         "pgweir": lambda: targets.Pgweir(folder, cluster, work, -(-plan.pool // len(cluster.replicas)), plan.pgweir),
         "pgweir-wide": lambda: targets.Pgweir(folder, cluster, work, plan.pool, plan.pgweir, "pgweir, wide"),
     }
@@ -51,6 +55,8 @@ def make_targets(plan, folder, cluster, work, clients):
         without |= {"direct", "haproxy"}
     if work.unix:
         without |= {"haproxy"}
+    if clients > MOST_PROCESSES:
+        without |= {"pgpool"}
     if work.writes:
         without |= {"pgbouncer-replicas"}
     if clients > MOST_SERVERS:
@@ -96,43 +102,45 @@ def describe(value):
 
 def measure_all(plan, folder, cluster, work, clients):
     """A workload with so many clients."""
-    warm = set()
+    logins, target_calls = {}, {}
 
     def measure(target):
         if work.name == "copy-in":
             cluster.primary.ask("TRUNCATE copied", DATABASE)
-        if target not in warm:
-            load.run(work, target, clients, 1, folder)
-            warm.add(target)
-        value = load.run(work, target, clients, plan.seconds, folder, plan.percentiles and not work.copy)
+        if target not in logins:
+            logins[target] = load.warm_up(work, target, clients, folder)
+        value = load.run(work, target, clients, plan.seconds, folder, plan.percentiles and not work.copy, logins[target])
+        logins[target] = max(logins[target], value.logins)
         if plan.system_calls and target not in target_calls:
             target_calls[target] = load.system_calls(work, target, clients, folder)
         return value
 
-    target_calls = {}
     return interleaved(plan, make_targets(plan, folder, cluster, work, clients), measure), target_calls
 
 
-def idle(plan, folder, cluster):
-    """Resident memory before and with so many idle clients; each round against a fresh process."""
+def idle(plan, folder, cluster, tls):
+    """Resident memory before and with so many idle clients, each round against a fresh process; only of proxies that have
+    fewer server connections than clients."""
+    work = next(work for work in WORKLOADS if work.name == ("tls" if tls else "simple"))
+    once = replace(plan, only=plan.only & {"pgbouncer", "pgweir"})
     results = {}
     for turn in range(plan.rounds):
-        once = replace(plan, only=plan.only - {"pgbouncer-replicas", "pgweir-wide"})
-        for target in make_targets(once, folder, cluster, WORKLOADS[0], plan.idle):
-            if target.name in ("direct", "HAProxy"):
-                continue  # no pool: a server connection for each idle client
+        for target in make_targets(once, folder, cluster, work, plan.idle):
             key = next((known for known in results if known.name == target.name), target)
             if isinstance(results.setdefault(key, []), str):
                 continue
-            value = attempt(results, key, lambda target=target: measure_idle(target, plan.idle))
+            value = attempt(results, key, lambda target=target: measure_idle(target, plan.idle, tls))
             if value is not None:
                 results[key].append(value)
                 say(f"  round {turn + 1} of {plan.rounds}, {target.name}: {describe(value)}")
     return results
 
 
-def measure_idle(target, clients):
+def measure_idle(target, clients, tls):
     with target:
-        before = machine.rss(target.pid)
-        after = wire.with_idle_clients(target.port, USER, DATABASE, clients, lambda: machine.rss(target.pid))
-        return before, after, clients
+        before = meter.resident(target.pid)
+        began = time.monotonic()
+        with wire.idle_clients(target.port, USER, DATABASE, clients, tls):
+            say(f"  {target.name}: {clients} clients in {time.monotonic() - began:.0f} s")
+            time.sleep(1)
+            return before, meter.resident(target.pid), clients

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 
 import machine
@@ -35,6 +36,7 @@ class Proxy:
     """A proxy is a child process that listens on a port of its own."""
 
     name = note = None
+    stop_signal = signal.SIGTERM
 
     def __init__(self, folder):
         self.folder = folder
@@ -66,7 +68,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
-        machine.stop(self.process)
+        machine.stop(self.process, self.stop_signal)
 
     def write(self, name, text):
         path = self.folder / name
@@ -142,6 +144,49 @@ backend primary
         return [haproxy_binary(), "-db", "-f", config]
 
 
+class PgpoolII(Proxy):
+    """A process for each client, each with a connection to every server of its own; reads go to the replicas in turn."""
+
+    name = "Pgpool-II"
+    stop_signal = signal.SIGINT  # on SIGTERM it waits for its clients
+
+    def __init__(self, folder, cluster, work, clients):
+        super().__init__(folder)
+        self.work, self.cluster, self.children = work, cluster, clients + 5
+        self.note = f"split on, a process and {1 + len(cluster.replicas)} server connections for each client"
+
+    def command(self):
+        nodes = "".join(f"""\
+backend_hostname{i} = '{server_host(node, self.work)}'
+backend_port{i} = {node.port}
+backend_weight{i} = {0 if node is self.cluster.primary else 1}
+backend_data_directory{i} = '{node.data}'
+backend_flag{i} = 'DISALLOW_TO_FAILOVER'
+""" for i, node in enumerate([self.cluster.primary, *self.cluster.replicas]))
+        tls = ""
+        if self.work.tls:
+            crt, key = machine.certificate(self.folder)
+            tls = f"ssl = on\nssl_cert = '{crt}'\nssl_key = '{key}'\n"
+        config = self.write(f"pgpool-{self.port}.conf", f"""\
+backend_clustering_mode = 'streaming_replication'
+listen_addresses = '127.0.0.1'
+port = {self.port}
+socket_dir = '{self.folder}'
+pcp_listen_addresses = ''
+pcp_port = {machine.free_port()}
+pcp_socket_dir = '{self.folder}'
+pid_file_name = '{self.folder}/pgpool-{self.port}.pid'
+logdir = '{self.folder}'
+num_init_children = {self.children}
+max_pool = 1
+child_life_time = 0
+load_balance_mode = on
+sr_check_user = '{USER}'
+sr_check_database = '{DATABASE}'
+{nodes}{tls}""")
+        return [pgpool_binary(), "-n", "-D", "-f", config, "-F", self.write("pcp.conf", ""), "-a", self.write("pool_hba.conf", "")]
+
+
 class Pgweir(Proxy):
     """Transaction mode with the read/write split on, over the primary and its replicas.
 
@@ -197,3 +242,8 @@ def pgbouncer_binary():
 def haproxy_binary():
     """As `pgbouncer_binary`."""
     return shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def pgpool_binary():
+    """As `pgbouncer_binary`."""
+    return shutil.which("pgpool", path=f"{os.environ['PATH']}:/usr/sbin")

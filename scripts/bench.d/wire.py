@@ -1,6 +1,9 @@
-"""As much of the wire protocol as a benchmark needs: log in by trust, run a simple query, sit idle."""
+"""As much of the wire protocol as a benchmark needs: log in by trust, run a simple query, sit idle; over TLS too."""
 
 import asyncio
+import contextlib
+import socket
+import ssl
 import struct
 import time
 
@@ -72,23 +75,62 @@ def wait_until_it_answers(process, port, user, database, seconds=30, host="127.0
             time.sleep(0.1)
 
 
-async def _hold(port, user, database, count, measure):
-    connections = []
+@contextlib.contextmanager
+def idle_clients(port, user, database, count, tls=False):
+    """While `count` clients sit idle that have run one query each. Plain sockets: 10,000 of asyncio's with TLS would take
+    gigabytes. They come one after the other; a login storm is another benchmark."""
+    held = []
     try:
-        gate = asyncio.Semaphore(50)  # logins at a time: a login storm is another benchmark
-
-        async def one():
-            async with gate:
-                connections.append(await connect(port, user, database))
-
-        await asyncio.gather(*(one() for _ in range(count)))
-        await asyncio.sleep(1)
-        return measure()
+        context = any_certificate() if tls else None
+        for _ in range(count):
+            held.append(idle_client(port, user, database, context))
+        yield
     finally:
-        for _, writer in connections:
-            writer.close()
+        for client in held:
+            client.close()
 
 
-def with_idle_clients(port, user, database, count, measure):
-    """What `measure()` says while `count` clients that have run one query each sit idle."""
-    return asyncio.run(_hold(port, user, database, count, measure))
+def idle_client(port, user, database, context):
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        if context:
+            client.sendall(struct.pack("!ii", 8, 80877103))  # SSLRequest
+            if client.recv(1) != b"S":
+                raise ServerError("it has no TLS")
+            client = context.wrap_socket(client)
+        client.sendall(startup_packet(user, database))
+        read_until_ready(client)
+        text = b"SELECT 1\0"
+        client.sendall(b"Q" + struct.pack("!i", len(text) + 4) + text)
+        read_until_ready(client)
+        return client
+    except BaseException:
+        client.close()
+        raise
+
+
+def read_until_ready(client):
+    """What came up to a ReadyForQuery, which is the last thing that a server sends for a while."""
+    got = b""
+    while True:
+        more = client.recv(4096)
+        if not more:
+            raise EOFError(f"the connection was closed after {got!r}")
+        got += more
+        at = 0
+        while at + 5 <= len(got):
+            tag, length = struct.unpack_from("!ci", got, at)
+            if tag == b"E":
+                raise ServerError(got[at:].decode(errors="replace"))
+            at += 1 + length
+            if tag == b"Z" and at <= len(got):
+                return got
+
+
+def any_certificate():
+    """A TLS client that asks for no certificate that it knows."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -41,6 +41,9 @@ WORKLOADS = [
     Workload("copy-out", "COPY of 100 MB out", copy=f"COPY ({BULK}) TO STDOUT", clients=(1,)),
     Workload("copy-in", "COPY of 100 MB in", copy="COPY copied FROM STDIN", clients=(1,), writes=True),
     Workload("tls", "`pgbench -S` over TLS", ("-S",), clients=(50,), tls=True),
+    Workload("bulk-tls", "100 MB in one result over TLS", script=BULK + ";", clients=(1,), tls=True),
+    Workload("copy-out-tls", "COPY of 100 MB out over TLS", copy=f"COPY ({BULK}) TO STDOUT", clients=(1,), tls=True),
+    Workload("copy-in-tls", "COPY of 100 MB in over TLS", copy="COPY copied FROM STDIN", clients=(1,), writes=True, tls=True),
     Workload("unix", "`pgbench -S` over Unix sockets, to the servers too", ("-S",), clients=(50,), unix=True),
     Workload("logins", "`pgbench -S -C`: a login for each transaction", ("-S", "-C"), clients=(10,)),
 ]
