@@ -29,6 +29,7 @@ async fn what_code_leaves_is_its_sessions_alone() {
     cases.run("what was learned is forgotten when code changes", long_ago(&world, &setup())).await;
     cases.run("code of the very transaction that makes it", just_made(&world, &setup())).await;
     cases.run("what code prepares or listens to is the session's own", made_by_code(&world, &setup())).await;
+    cases.run("a connection that can't be asked is kept", unasked(&world, &setup())).await;
     kept::cases(&world, &mut cases).await;
     cases.finish();
 }
@@ -343,6 +344,46 @@ async fn just_made(world: &World, setup: &Setup) {
         assert_eq!(value(&mut d, TENANT).await, "7", "after {used}");
     }
     run(&mut b, &["drop table fresh", "drop trigger fresh on t"]).await;
+}
+
+/// What code has left isn't lost where the question for it fails: here nobody may read what it reads, for longer than the
+/// session's own time for a statement.
+async fn unasked(world: &World, setup: &Setup) {
+    let pgweir = world.pgweir(setup.clone().pool_size(2)).await;
+    let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
+    run(&mut a, &["select lock_if(null)", "select maybe(null)", "set statement_timeout = 100"]).await;
+    let mut lock = world.direct().await;
+    for (leaves, look, mine, theirs) in [
+        ("select maybe('7')", TENANT, "7", ""),
+        ("select lock_if(77)", "select count(*) from pg_locks where locktype = 'advisory'", "1", "1"),
+    ] {
+        lock.rows("begin").await;
+        lock.rows("lock pg_catalog.pg_depend").await;
+        run(&mut a, &[leaves]).await;
+        assert_eq!(value(&mut a, "select 1").await, "1");
+        lock.rows("rollback").await;
+        assert_eq!(value(&mut b, look).await, theirs, "another session sees it");
+        assert_eq!(value(&mut a, look).await, mine, "the session has lost it");
+    }
+    a.close().await.unwrap();
+    let mut direct = world.direct().await;
+    let locks = "select count(*) from pg_locks where locktype = 'advisory'";
+    pgweir_tests::world::soon("its lock is gone", async || direct.value(locks).await == "0").await;
+    // The connection is lost before it has answered: so is what is on it, and the client is told.
+    let mut c = client(&pgweir).await;
+    run(&mut c, &["select maybe(null)"]).await;
+    let pid = value(&mut c, "select pg_backend_pid()").await;
+    lock.rows("begin").await;
+    lock.rows("lock pg_catalog.pg_depend").await;
+    run(&mut c, &["select maybe('7')"]).await;
+    let asking =
+        format!("select count(*) from pg_stat_activity where pid = {pid} and wait_event_type = 'Lock'");
+    pgweir_tests::world::soon("it is asked", async || direct.value(&asking).await == "1").await;
+    direct.value(&format!("select pg_terminate_backend({pid})")).await;
+    lock.rows("rollback").await;
+    let told = c.query(TENANT).await;
+    let lost = |frames: &[testkit::Frame]| testkit::first_error(frames).is_some_and(|e| e.code == "57P01");
+    assert!(told.as_ref().map_or(true, |frames| lost(frames)), "{told:?}");
 }
 
 /// On one connection that others use: nobody is tied to it.

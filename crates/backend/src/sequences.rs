@@ -14,10 +14,9 @@ use crate::server::Server;
 const PROBATION: u32 = 256;
 /// Somebody has asked.
 const USED: u32 = u32::MAX;
-/// How long a session's connection is kept from those who wait, for its question to follow what it wrote; and for the
-/// next question to follow one.
-const AFTER_WRITE: Duration = Duration::from_millis(50);
-const AFTER_QUESTION: Duration = Duration::from_millis(20);
+/// How long a session's connection is kept from those who wait, for its question to follow what it wrote, or another
+/// question: longer than a program takes to its next statement, on a machine with too much to do.
+const KEPT: Duration = Duration::from_millis(250);
 /// A question is worth so many keepings, which are saved up to that many: where none follow, nothing is kept any more.
 const WORTH: u32 = 2;
 const SAVED: u32 = 16;
@@ -29,13 +28,16 @@ const SEVERAL: u32 = u32::MAX;
 pub struct SequenceUse {
     /// Handovers until nobody is taken to ask; or `USED`.
     probation: AtomicU32,
-    /// How often a connection may yet be kept for a question that doesn't come.
-    saved: AtomicU32,
+    /// How often a connection may yet be kept for a question that doesn't come, after what may have called nextval.
+    after_write: AtomicU32,
+    /// Likewise after a question: many sessions ask once for each row that they write.
+    after_question: AtomicU32,
 }
 
 impl Default for SequenceUse {
     fn default() -> Self {
-        Self { probation: AtomicU32::new(PROBATION), saved: AtomicU32::new(0) }
+        let (after_write, after_question) = Default::default();
+        Self { probation: AtomicU32::new(PROBATION), after_write, after_question }
     }
 }
 
@@ -43,28 +45,41 @@ impl SequenceUse {
     /// Somebody asks, or may: from here on for good.
     pub fn note(&self) {
         if self.probation.swap(USED, Ordering::Relaxed) != USED {
-            self.saved.store(SAVED, Ordering::Relaxed);
+            self.after_write.store(SAVED, Ordering::Relaxed);
+            self.after_question.store(SAVED, Ordering::Relaxed);
         }
     }
 
-    /// A question was answered.
-    pub fn note_question(&self) {
+    /// A question of this session was asked, on the connection of this owner.
+    pub fn note_question(&self, owner: &mut SequenceOwner, session: u32) {
         self.note();
-        let more = |saved: u32| (saved < SAVED).then(|| SAVED.min(saved + WORTH));
-        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let follows = match owner.lately {
+            _ if !owner.is_only(session) => Lately::Wrote, // it would have been worth it
+            Lately::Nothing => owner.before,
+            Lately::Wrote | Lately::Asked => Lately::Nothing, // in the same transaction
+        };
+        if let Some(saved) = self.saved(follows) {
+            let more = |saved: u32| (saved < SAVED).then(|| SAVED.min(saved + WORTH));
+            let _ = saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
+        owner.lately = Lately::Asked;
     }
 
-    /// How long a connection is to be kept for its session, after what that did.
-    fn keeps(&self, lately: Lately) -> Option<Duration> {
-        let time = match lately {
-            Lately::Nothing => return None,
-            Lately::Wrote => AFTER_WRITE,
-            Lately::Asked => AFTER_QUESTION,
-        };
+    fn saved(&self, lately: Lately) -> Option<&AtomicU32> {
+        match lately {
+            Lately::Nothing => None,
+            Lately::Wrote => Some(&self.after_write),
+            Lately::Asked => Some(&self.after_question),
+        }
+    }
+
+    /// Whether a connection is to be kept for its session, after what that did.
+    fn keeps(&self, lately: Lately) -> bool {
         let less = |saved: u32| saved.checked_sub(1);
-        let kept =
-            self.is_known() && self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
-        kept.then_some(time)
+        self.is_known()
+            && self
+                .saved(lately)
+                .is_some_and(|saved| saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok())
     }
 
     /// Somebody has asked.
@@ -91,6 +106,8 @@ impl SequenceUse {
 pub struct SequenceOwner {
     session: u32,
     lately: Lately,
+    /// Likewise when it had the connection before.
+    before: Lately,
     /// Until when it is kept for that session.
     kept: Option<Instant>,
 }
@@ -107,29 +124,35 @@ enum Lately {
 }
 
 impl SequenceOwner {
-    /// A session (by the process id that its client was told) runs what may call nextval.
+    /// A session (by the process id that its client was told) runs what may call nextval. `likely`: a question may follow.
     #[inline]
-    pub fn note(&mut self, session: u32) {
-        self.lately = Lately::Wrote;
+    pub fn note(&mut self, session: u32, likely: bool) {
+        if likely {
+            self.lately = Lately::Wrote;
+        }
         if self.session != session {
             self.session = if self.session == 0 { session } else { SEVERAL };
         }
     }
 
-    /// Its session asks for what nextval gave.
-    pub fn note_question(&mut self) {
-        self.lately = Lately::Asked;
-    }
-
     /// The session lets go: until when the connection is to be kept for it.
     #[inline]
     pub(crate) fn keep(&mut self, uses: &SequenceUse) -> Option<Instant> {
-        self.kept = None;
         let lately = std::mem::take(&mut self.lately);
-        if lately == Lately::Nothing || self.session == SEVERAL {
+        if lately == Lately::Nothing && self.kept.is_none() {
             return None;
         }
-        self.kept = uses.keeps(lately).map(|time| Instant::now() + time);
+        self.keep_after(lately, uses)
+    }
+
+    #[cold]
+    fn keep_after(&mut self, lately: Lately, uses: &SequenceUse) -> Option<Instant> {
+        let now = Instant::now();
+        if lately == Lately::Nothing && self.is_kept(now) {
+            return self.kept; // it was something else: the question may follow yet
+        }
+        self.before = lately;
+        self.kept = (self.session != SEVERAL && uses.keeps(lately)).then(|| now + KEPT);
         self.kept
     }
 
@@ -179,11 +202,11 @@ mod tests {
     fn a_connection_knows_its_only_writer() {
         let mut owner = SequenceOwner::default();
         assert!(owner.is_nobody());
-        owner.note(7);
-        owner.note(7);
+        owner.note(7, true);
+        owner.note(7, false);
         assert!(owner.is_only(7) && !owner.is_only(8) && !owner.is_nobody());
-        owner.note(8);
-        owner.note(7);
+        owner.note(8, true);
+        owner.note(7, true);
         assert!(!owner.is_only(7) && !owner.is_only(8) && !owner.is_nobody());
         owner.discard();
         assert!(owner.is_nobody());
@@ -193,28 +216,56 @@ mod tests {
     fn a_connection_is_kept_for_as_long_as_questions_follow() {
         let uses = SequenceUse::default();
         let mut owner = SequenceOwner::default();
-        owner.note(7);
+        owner.note(7, true);
         assert!(owner.keep(&uses).is_none(), "nobody has asked");
         uses.note();
         assert!(owner.keep(&uses).is_none(), "nothing was done since");
-        owner.note(7);
+        owner.note(7, false);
+        assert!(owner.keep(&uses).is_none(), "no question will follow");
+        owner.note(7, true);
         let until = owner.keep(&uses);
         assert!(until.is_some_and(|until| until > Instant::now()) && owner.is_kept(Instant::now()));
+        owner.note(7, false);
+        assert_eq!(owner.keep(&uses), until, "the question may follow yet");
         for _ in 1..SAVED {
-            owner.note(7);
+            owner.note(7, true);
             assert!(owner.keep(&uses).is_some());
         }
-        owner.note(7);
+        owner.note(7, true);
         assert!(owner.keep(&uses).is_none() && !owner.is_kept(Instant::now()), "no question followed");
+        uses.note_question(&mut owner, 7);
+        assert!(owner.keep(&uses).is_some(), "another may follow");
         for _ in 0..100 {
-            uses.note_question();
-            owner.note_question();
+            owner.note(7, true);
             assert!(owner.keep(&uses).is_some());
-            owner.note(7);
-            assert!(owner.keep(&uses).is_some());
+            uses.note_question(&mut owner, 7);
+            owner.keep(&uses);
         }
-        owner.note(8);
+        owner.note(7, true);
+        owner.note(8, true);
         assert!(owner.keep(&uses).is_none(), "it is nobody's");
+    }
+
+    #[test]
+    fn one_question_for_each_write_keeps_nothing_behind_it() {
+        let uses = SequenceUse::default();
+        let mut owner = SequenceOwner::default();
+        uses.note();
+        let mut kept = 0;
+        for _ in 0..100 {
+            owner.note(7, true);
+            assert!(owner.keep(&uses).is_some());
+            uses.note_question(&mut owner, 7);
+            kept += u32::from(owner.keep(&uses).is_some());
+        }
+        assert_eq!(kept, SAVED);
+        // Written and asked in one transaction: nothing follows.
+        for _ in 0..SAVED + 1 {
+            owner.note(7, true);
+            uses.note_question(&mut owner, 7);
+            owner.keep(&uses);
+        }
+        assert!(owner.keep(&uses).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use backend::{Lease, LocalPool, Server};
 use config::PoolMode;
 use sql::facts::{Access, Facts, Kind};
-use sql::hidden::Currval;
+use sql::hidden::{Currval, Nextval};
 use wire::{ErrorReport, SqlState};
 
 use crate::book::Book;
@@ -22,11 +22,11 @@ impl Book {
     /// A text is being sent that may call nextval.
     #[inline]
     pub(crate) fn note_writer(&mut self, server: &mut Server, facts: &Facts) {
-        if facts.access != Access::Read {
+        if facts.hidden.nextval != Nextval::No {
             if !self.wrote_last_on(server) {
                 self.move_writer(server);
             }
-            server.sequences.note(self.pid);
+            server.sequences.note(self.pid, facts.hidden.nextval == Nextval::Likely);
         }
     }
 
@@ -60,8 +60,8 @@ impl Book {
 
     #[cold]
     fn check_currval(&self, currval: Currval, server: &mut Server) -> Result<(), ErrorReport> {
-        server.handle.pool.sequences.note_question();
-        server.sequences.note_question();
+        let Server { sequences, handle, .. } = server;
+        handle.pool.sequences.note_question(sequences, self.pid);
         let is_last = self.wrote_last_on(server);
         if (server.sequences.is_only(self.pid) && is_last) || self.mode == PoolMode::Session {
             return Ok(());

@@ -3,33 +3,27 @@
 //!
 //! The same question tells whether what ties a session to its connection is still there.
 
+mod behind;
 mod code;
 mod examine;
 mod learned;
 mod statements;
 
-use std::future::poll_fn;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backend::Server;
 use config::PoolMode;
 use sql::facts::{Facts, Kind, PinReason};
-use wire::ErrorReport;
 
 use crate::admit::Admission;
 use crate::book::{Book, PinnedTo};
-use crate::cell::Doing;
 use crate::core::Core;
-use crate::pins;
-use crate::reply::Broken;
-use crate::session::{End, Session};
 use crate::work::{Planned, Work};
 
+pub(crate) use behind::ANSWERED;
 use code::{CodeMap, Traits};
-use examine::{Answer, examine};
+use examine::Answer;
 pub(crate) use learned::LearnedCode;
 use learned::Verdict;
 
@@ -84,6 +78,11 @@ impl Watch {
     /// Whether code that was run since this was asked last may have reset what the startup packet said.
     pub(crate) fn may_reset(&mut self) -> bool {
         std::mem::take(&mut self.resets)
+    }
+
+    /// Whether its texts may have left something that is gone with the connection.
+    fn may_have_left(&self) -> bool {
+        !self.traits.without(Traits::ENDS).is_none()
     }
 
     /// What the code of its database may do is known now.
@@ -319,99 +318,6 @@ impl PinnedTo {
     }
 }
 
-impl Session {
-    /// The connection is at rest, and something may be on it that nobody said: asks it.
-    ///
-    /// # Errors
-    /// What ends the session: a connection that it is tied to is lost; no more sessions may be tied.
-    pub(crate) async fn look_behind(&mut self, work: &mut Work) -> Result<(), End> {
-        let Some(mut watch) = self.book.watch.take() else { return Ok(()) };
-        if watch.redefines {
-            self.core.context.new_code();
-        }
-        let Some(held) = self.held.as_mut().filter(|_| watch.ask) else { return Ok(()) };
-        held.lease.doubt = true;
-        if !held.lease.is_at_rest() {
-            return Ok(());
-        }
-        // It may be gone when the client hears that it is: nobody is refused for that moment.
-        let _leaving = self.book.pinned_to.as_ref().filter(|_| watch.may_end).map(PinnedTo::leaves);
-        // The client has its answer before anything else is done.
-        let flushed = poll_fn(|cx| Poll::Ready(work.down.poll_flush(cx, &mut self.client)));
-        if let Poll::Ready(Err(_)) = flushed.await {
-            return Err(End::Gone);
-        }
-        self.cell.set_doing(Doing::Idle, Instant::now());
-        let limit = held.lease.handle.pool.settings.server_connect_timeout;
-        let listens = self.book.pin == Some(PinReason::Listen);
-        let asked = examine(&self.core, &mut held.lease, &mut watch, work.down.inject(), listens);
-        let asked = tokio::time::timeout(limit, asked).await;
-        match asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-            Ok(Ok(answer)) => {
-                if watch.redefines {
-                    self.core.context.new_code();
-                }
-                self.learn(work, &watch, &answer)
-            }
-            Ok(Err(report)) => {
-                tracing::debug!(%report, "a server connection could not be asked what is on it");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a server connection was lost while it was asked what is on it");
-                held.lease.torn = true;
-                match self.book.pin {
-                    Some(_) => Err(self.tied_server_lost(&Broken::Lost)),
-                    None => Ok(()),
-                }
-            }
-        }
-    }
-
-    fn learn(&mut self, work: &mut Work, watch: &Watch, answer: &Answer) -> Result<(), End> {
-        let Some(held) = &mut self.held else { return Ok(()) };
-        let server = &mut *held.lease;
-        let was = self.book.pin;
-        let ties = answer.keeps.is_some() || !answer.found.pins.is_empty();
-        server.spent |= answer.keeps.is_some();
-        if ties && self.book.would_tie_to_replica(server) {
-            // It stays in doubt: what is there goes, and the next time it is made on the primary.
-            watch.texts.iter().for_each(|watched| self.core.learned.learn_tie(&watched.facts));
-            return Ok(());
-        }
-        if let Some(reason) = answer.keeps {
-            self.book.for_good.get_or_insert(reason);
-        }
-        self.book.settle_watch(&self.core, server, watch, answer);
-        if !Rc::ptr_eq(&server.parameters, &self.book.told) {
-            server.parameters = self.core.pools.intern_parameters(server.parameters.as_ref().clone());
-            self.book.tell_held_back(&self.core, work, server);
-        }
-        let Some(reason) = self.book.pin else {
-            self.book.pinned_to = None;
-            return Ok(());
-        };
-        if was.is_none()
-            && let [watched] = &watch.texts[..]
-        {
-            self.core.pins.tell(&self.cell.database, &self.cell.user, reason, &watched.outline, false);
-        }
-        if self.book.pinned_to.is_none() {
-            let place = PinnedTo::take(&server.handle.pool);
-            self.book.pinned_to = Some(place.map_err(|limit| no_place(limit, reason))?);
-        }
-        Ok(())
-    }
-}
-
 fn changes_rows(kind: Kind) -> bool {
     matches!(kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::CopyIn)
-}
-
-/// A session was found to be tied, and no more of its pool may be.
-fn no_place(limit: usize, reason: PinReason) -> ErrorReport {
-    crate::admit::no_more_pins(limit, reason).with_severity(wire::Severity::Fatal).with_detail(format!(
-        "A function or trigger has left {} in the session, which can't be kept.",
-        pins::in_words(reason)
-    ))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::facts::{Because, Effect, Kind, Statement};
+use crate::facts::{Access, Because, Effect, Kind, Statement};
 
 /// What a text may do to its session without saying so.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Hidden {
     pub runs_code: bool,
     /// It calls currval or lastval.
     pub currval: Currval,
+    /// A sequence may give it a value.
+    pub nextval: Nextval,
     /// Under which circumstances its code is known to leave nothing behind; 0: none.
     quiet: AtomicU64,
 }
@@ -27,13 +29,44 @@ pub enum Currval {
     OfBefore,
 }
 
+/// Whether a text may call nextval or setval, by itself or by what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Nextval {
+    /// It can't, or only reads.
+    #[default]
+    No,
+    /// It may, by a trigger or what a command runs, but that isn't usual.
+    Hardly,
+    /// It does, or well may: by a column's default, or in a function.
+    Likely,
+}
+
+impl Nextval {
+    fn of(statement: &Statement) -> Self {
+        let named = matches!(&statement.because, Some(Because::Function(name)) if is_nextval(name));
+        match statement.kind {
+            _ if named => Self::Likely,
+            _ if statement.access == Access::Read => Self::No,
+            Kind::Set | Kind::Reset | Kind::Show | Kind::Discard => Self::No,
+            Kind::Prepare | Kind::Deallocate | Kind::Notify => Self::No,
+            Kind::Select | Kind::Insert | Kind::Merge | Kind::CopyIn => Self::Likely,
+            Kind::Procedure | Kind::Execute | Kind::Unknown => Self::Likely,
+            _ => Self::Hardly,
+        }
+    }
+}
+
+fn is_nextval(name: &str) -> bool {
+    matches!(name, "nextval" | "setval")
+}
+
 impl Hidden {
     /// Of a text of these statements.
     #[must_use]
     pub fn of(statements: &[Statement]) -> Self {
         let reads = |s: &Statement| s.effects.contains(&Effect::Currval);
         let calls = |s: &Statement| {
-            let named = matches!(&s.because, Some(Because::Function(name)) if **name == *"nextval" || **name == *"setval");
+            let named = matches!(&s.because, Some(Because::Function(name)) if is_nextval(name));
             named || s.runs_code || matches!(s.kind, Kind::Insert | Kind::Merge)
         };
         let currval = match (statements.iter().any(reads), statements.iter().any(calls)) {
@@ -41,7 +74,9 @@ impl Hidden {
             (true, true) => Currval::AfterItsOwn,
             (true, false) => Currval::OfBefore,
         };
-        Self { runs_code: statements.iter().any(|s| s.runs_code), currval, quiet: AtomicU64::new(0) }
+        let nextval = statements.iter().map(Nextval::of).max().unwrap_or_default();
+        let runs_code = statements.iter().any(|s| s.runs_code);
+        Self { runs_code, currval, nextval, quiet: AtomicU64::new(0) }
     }
 
     /// Whether its code is known to leave nothing behind under these circumstances.
@@ -59,14 +94,14 @@ impl Hidden {
 /// What was found out about one text's facts isn't known of a copy.
 impl Clone for Hidden {
     fn clone(&self) -> Self {
-        Self { runs_code: self.runs_code, currval: self.currval, quiet: AtomicU64::new(0) }
+        Self { quiet: AtomicU64::new(0), ..*self }
     }
 }
 
 /// Facts are equal whatever was found out about them since.
 impl PartialEq for Hidden {
     fn eq(&self, other: &Self) -> bool {
-        (self.runs_code, self.currval) == (other.runs_code, other.currval)
+        (self.runs_code, self.currval, self.nextval) == (other.runs_code, other.currval, other.nextval)
     }
 }
 

@@ -15,6 +15,7 @@ use wire::{ErrorReport, SqlState, encode};
 use super::{Listening, Place, ask};
 use crate::cell::Signal;
 use crate::session::{End, Session};
+use crate::watch::ANSWERED;
 use crate::work::{Planned, Work};
 
 /// Bytes of notifications that are put before the client at once.
@@ -234,8 +235,7 @@ fn asks_for_channels(work: &Work) -> bool {
 async fn take_channels(lease: &mut Lease, work: &mut Work) -> Result<Vec<Channel>, End> {
     let unread = work.down.pending().to_vec();
     work.down.drop_pending();
-    let limit = lease.handle.pool.settings.server_connect_timeout;
-    let asked = tokio::time::timeout(limit, ask::take_channels(lease, unread)).await;
+    let asked = tokio::time::timeout(ANSWERED, ask::take_channels(lease, unread)).await;
     match asked {
         Ok(Ok(channels)) => Ok(channels),
         Ok(Err(error)) => Err(lost(&Lost(error.to_string()))),

@@ -52,10 +52,19 @@ fn decoded(name: &str) -> String {
     read
 }
 
-/// Whether a text in lower case has a string whose backslashes, or numbers, stand for characters: the words in the body
-/// of a DO can't be read then.
+/// Whether the body of a DO, in a text in lower case, is a string in which backslashes stand for characters: the words in
+/// it can't be read then.
 pub(super) fn escapes_its_body(text: &str) -> bool {
-    text.contains('\\') && [" e'", "\te'", "\ne'", "/e'", "u&'"].iter().any(|begin| text.contains(begin))
+    let bodies = || text.match_indices("do").map(|(at, word)| body(&text[at + word.len()..]));
+    text.contains('\\') && bodies().any(|body| body.starts_with("e'") || body.starts_with("u&'"))
+}
+
+/// What follows DO, but for its language.
+fn body(rest: &str) -> &str {
+    let rest = rest.trim_start();
+    let Some(language) = rest.strip_prefix("language").map(str::trim_start) else { return rest };
+    let end = language.find(char::is_whitespace).unwrap_or(language.len());
+    language[end..].trim_start()
 }
 
 #[cfg(test)]
@@ -82,5 +91,7 @@ mod tests {
         assert!(escapes_its_body(r"do language plpgsql u&'\0062egin end'"));
         assert!(!escapes_its_body(r"do $$begin perform regexp_replace(a, '\s', ''); end$$"));
         assert!(!escapes_its_body("do e'begin end'"));
+        assert!(!escapes_its_body(r"do $$begin execute e'set a.b = \'\\\''; end$$"));
+        assert!(!escapes_its_body(r"do language plpgsql $$begin a := e'\\'; end$$"));
     }
 }
