@@ -11,6 +11,8 @@ mod tables;
 mod tokens;
 #[path = "consistency/until_write.rs"]
 mod until_write;
+#[path = "consistency/untold.rs"]
+mod untold;
 #[path = "consistency/world.rs"]
 mod world;
 
@@ -51,4 +53,16 @@ async fn nobody_misses_what_was_acknowledged() {
 async fn under_faults_nothing_is_stale_and_nothing_goes_back() {
     let world = World::start().await.expect("a cluster and pgweir");
     storm::storm(&world).await.expect("no fault of the test's own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_positions_are_not_told_time_must_do() {
+    let world = untold::start().await.expect("a cluster and pgweir");
+    let world = &world;
+    let mut cases = Cases::new();
+    cases.check("all refuse", untold::all_refuse(world)).await;
+    cases.check("the right is given", untold::the_right_is_given(world)).await;
+    cases.check("the primary refuses", untold::the_primary_refuses(world)).await;
+    cases.check("one replica refuses, and then both", untold::one_refuses(world)).await;
+    cases.finish();
 }

@@ -4,15 +4,12 @@
 //! few loads. The sampler rests unless somebody asks.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use route::consistency::{Rounds, Sample, Token};
 use route::view::NodeIndex;
 use tokio::sync::{Notify, watch};
-
-/// A node that doesn't tell its position has covered a round after so long.
-pub const UNTOLD_AFTER: Duration = Duration::from_secs(10);
 
 /// After so many waits in vain reads wait no more, but for one in `TRY_AGAIN`.
 const FUTILE: u32 = 8;
@@ -55,7 +52,11 @@ pub struct PositionCounts {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct NodePosition {
+    /// Why it doesn't tell its position, if it doesn't.
+    untold: Mutex<Option<Arc<str>>>,
     covered: AtomicU64,
+    /// By time alone.
+    by_time: AtomicBool,
     /// When it was asked for what `covered` is about, in nanoseconds of `since_start`.
     asked: AtomicU64,
 }
@@ -66,7 +67,7 @@ impl Positions {
         Self {
             begun: AtomicU64::new(0),
             nodes: (0..nodes).map(|_| NodePosition::default()).collect(),
-            rounds: Mutex::new(Rounds::new(nodes, UNTOLD_AFTER)),
+            rounds: Mutex::new(Rounds::new(nodes, Duration::from_secs(3600))),
             commits_early: AtomicBool::new(false),
             wanted: AtomicU64::new(0),
             wanted_until: AtomicU64::new(0),
@@ -91,6 +92,11 @@ impl Positions {
         self.nodes.get(usize::from(node.0)).map_or(0, |node| node.covered.load(Ordering::Acquire))
     }
 
+    /// Whether time alone says what a node has covered.
+    pub fn goes_by_time(&self, node: NodeIndex) -> bool {
+        self.nodes.get(usize::from(node.0)).is_some_and(|node| node.by_time.load(Ordering::Relaxed))
+    }
+
     /// Whether the server at the other end of a live connection that was opened then has covered a round. It is the
     /// server that was asked only if it was asked later: a node may have been started again in between.
     #[inline]
@@ -98,6 +104,26 @@ impl Positions {
         let Some(node) = self.nodes.get(usize::from(node.0)) else { return false };
         let asked = node.asked.load(Ordering::Acquire);
         nanos(opened) < asked && node.covered.load(Ordering::Relaxed) >= round
+    }
+
+    /// A node that doesn't tell its position, or whose primary doesn't, has covered a round after so long.
+    pub(crate) fn assume(&self, lag: Duration) {
+        self.lock().assume(lag);
+    }
+
+    /// Why a node doesn't tell its position; `None`: it does, or wasn't asked yet.
+    pub fn why_untold(&self, node: NodeIndex) -> Option<Arc<str>> {
+        let node = self.nodes.get(usize::from(node.0))?;
+        node.untold.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It doesn't tell, for this reason, or does again. Whether that is new.
+    pub(crate) fn note_untold(&self, node: NodeIndex, why: Option<Arc<str>>) -> bool {
+        let Some(node) = self.nodes.get(usize::from(node.0)) else { return false };
+        let mut untold = node.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = untold.is_some() != why.is_some();
+        *untold = why;
+        changes
     }
 
     /// Somebody waits for this round until then.
@@ -227,6 +253,7 @@ impl Positions {
     fn tell(&self, rounds: &Rounds) {
         for (index, node) in (0..).map(NodeIndex).zip(&self.nodes) {
             node.covered.store(rounds.covered(index), Ordering::Release);
+            node.by_time.store(rounds.goes_by_time(index), Ordering::Relaxed);
         }
     }
 

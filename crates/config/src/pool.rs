@@ -188,6 +188,7 @@ pub(crate) fn health(raw: &raw::Health) -> Health {
         timeout: span(&raw.timeout, Duration::from_secs(2)),
         failures: raw.failures.get().and_then(|count| u32::try_from(count.0).ok()).unwrap_or(3),
         slow_start: wait(&raw.slow_start, Duration::from_secs(30)),
+        assumed_lag: span(&raw.assumed_lag, Duration::from_secs(10)),
     }
 }
 

@@ -261,6 +261,8 @@ shapes! {
         failures: Count,
         /// How long a replica that returns takes to come to its share of reads; default 30s; 0s: at once.
         slow_start: Wait,
+        /// Where positions can't be read, a replica is taken to have replayed what is older than this; default 10s.
+        assumed_lag: Span,
     }
 
     Failover {

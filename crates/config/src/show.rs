@@ -92,6 +92,7 @@ const ROWS: &[Row] = &[
     ("health.timeout", true, || "2s".into(), |c| write_duration(c.health.timeout)),
     ("health.failures", true, || "3".into(), |c| c.health.failures.to_string()),
     ("health.slow_start", true, || "30s".into(), |c| write_duration(c.health.slow_start)),
+    ("health.assumed_lag", true, || "10s".into(), |c| write_duration(c.health.assumed_lag)),
     ("failover.wait", true, || "1m".into(), |c| write_duration(c.failover_wait)),
 ];
 

@@ -34,7 +34,7 @@ fn an_unknown_key() {
     assert_eq!(
         with("health: {banana: 1}\n"),
         [
-            "pgweir.yaml:3:10: health.banana: unknown key `banana`; expected one of interval, timeout, failures, slow_start"
+            "pgweir.yaml:3:10: health.banana: unknown key `banana`; expected one of interval, timeout, failures, slow_start, assumed_lag"
         ]
     );
 }

@@ -41,6 +41,8 @@ pub(crate) struct SeenLast {
     at: Instant,
     /// The round that another node must have covered to be no older.
     elsewhere: u64,
+    /// The same for one of which time alone says what it has covered.
+    by_time: u64,
     /// It reads from replicas.
     on_replicas: bool,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Sight {
     need: u64,
     /// … and any but the last one this one.
     elsewhere: u64,
+    by_time: u64,
     /// Where the session saw something last, and when.
     last: Option<(NodeIndex, Instant)>,
 }
@@ -66,7 +69,9 @@ impl Sight {
     pub(crate) fn may(&self, cluster: &Cluster, node: NodeIndex) -> bool {
         let covered = cluster.positions.covered(node);
         let same = self.last.is_some_and(|(last, _)| last == node);
-        (covered >= self.need && (same || covered >= self.elsewhere)) || is_primary(cluster, node)
+        (covered >= self.need && (same || covered >= self.elsewhere))
+            || is_primary(cluster, node)
+            || (covered >= self.need.max(self.by_time) && cluster.positions.goes_by_time(node))
     }
 
     /// Whether a node isn't known to have what every node must have for this read.
@@ -81,7 +86,12 @@ impl Sight {
         let same = self.last.is_some_and(|(last, at)| last == node && opened <= at);
         let round = if same { self.need } else { self.need.max(self.elsewhere) };
         let cluster = &server.handle.pool.cluster;
-        round == 0 || cluster.positions.has_covered(node, round, opened) || is_primary(cluster, node)
+        let positions = &cluster.positions;
+        round == 0
+            || positions.has_covered(node, round, opened)
+            || is_primary(cluster, node)
+            || (positions.goes_by_time(node)
+                && positions.has_covered(node, self.need.max(self.by_time), opened))
     }
 }
 
@@ -135,16 +145,30 @@ impl Book {
         }
         let (node, elsewhere) = (pool.node.id.node, pool.cluster.positions.next_round());
         let on_replicas = target.role == TargetRole::Replica;
+        let diverted = matches!(&self.last, Some(last) if matches!(last.reason.role, RoleReason::Behind));
         match self.last_seen.iter_mut().find(|seen| seen.shard == target.shard) {
             Some(seen) => {
                 let on_replicas = on_replicas || seen.on_replicas;
-                *seen = SeenLast { shard: target.shard, node, at, elsewhere, on_replicas };
+                // Where nothing but time says what replicas have, a session that reads all the time would never come
+                // back to one if each such read counted.
+                let by_time = if diverted { seen.by_time } else { elsewhere };
+                *seen = SeenLast { shard: target.shard, node, at, elsewhere, by_time, on_replicas };
                 if on_replicas && target.role == TargetRole::Primary {
                     // It will want to read from a replica again.
                     pool.cluster.positions.suggest();
                 }
             }
-            None => self.last_seen.push(SeenLast { shard: target.shard, node, at, elsewhere, on_replicas }),
+            None => {
+                let by_time = if diverted { 0 } else { elsewhere };
+                self.last_seen.push(SeenLast {
+                    shard: target.shard,
+                    node,
+                    at,
+                    elsewhere,
+                    by_time,
+                    on_replicas,
+                });
+            }
         }
     }
 
@@ -180,7 +204,8 @@ impl Book {
     pub(crate) fn read_anew(&mut self, clusters: &[Arc<Cluster>]) {
         for seen in &mut self.last_seen {
             if let Some(cluster) = clusters.get(usize::from(seen.shard.0)) {
-                (seen.node, seen.elsewhere) = (NOWHERE, cluster.positions.next_round());
+                let next = cluster.positions.next_round();
+                (seen.node, seen.elsewhere, seen.by_time) = (NOWHERE, next, next);
             }
         }
         for (floor, cluster) in self.floors.iter_mut().zip(clusters) {
@@ -245,6 +270,7 @@ impl Session {
         Some(Sight {
             need: need.max(floor),
             elsewhere: seen.map_or(0, |seen| seen.elsewhere),
+            by_time: seen.map_or(0, |seen| seen.by_time),
             last: seen.map(|seen| (seen.node, seen.at)),
         })
     }

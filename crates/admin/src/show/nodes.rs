@@ -51,7 +51,9 @@ pub(crate) fn nodes(snapshot: &Snapshot) -> Vec<Row> {
                 role(seen.role).into(),
                 or_null(seen.identity.map(|identity| identity.timeline.into())),
                 state(seen, view.standing(node.id.node)).into(),
-                why(seen, view.standing(node.id.node)).into(),
+                why(seen, view.standing(node.id.node))
+                    .or_else(|| cluster.positions.why_untold(node.id.node).map(|why| why.to_string()))
+                    .into(),
                 or_null(lag.map(|lag| lag.bytes)),
                 or_null(lag.map(|lag| u64::try_from(lag.time.as_millis()).unwrap_or(u64::MAX))),
                 u64::from(seen.weight).into(),

@@ -42,7 +42,8 @@ const KEPT: usize = 4096;
 
 /// Measures for as long as it is polled. `nodes`: the control connections of each.
 pub(super) async fn keep(cluster: Arc<Cluster>, nodes: Vec<ControlPool>, config: Arc<Config>) {
-    let mut nodes: Vec<_> = nodes.into_iter().map(Some).collect();
+    let again = config.health.after_refusal();
+    let mut nodes: Vec<_> = nodes.into_iter().map(|pool| Asked { pool, refused: None, again }).collect();
     if nodes.len() < 2 {
         return;
     }
@@ -60,7 +61,14 @@ pub(super) async fn keep(cluster: Arc<Cluster>, nodes: Vec<ControlPool>, config:
             if let Some(at) = ask(&mut nodes, &[primary]).await.pop().filter(|at| !at.recovery) {
                 history.note(at.position, at.heard);
                 let replicas = replicas(&view);
-                for at in ask(&mut nodes, &replicas).await {
+                let places = ask(&mut nodes, &replicas).await;
+                for node in replicas {
+                    // What was known of it before counts no more.
+                    if nodes.get(usize::from(node.0)).is_some_and(|asked| asked.refused.is_some()) {
+                        publish(&cluster, node, None, config.route.max_lag);
+                    }
+                }
+                for at in places {
                     // A replica by configuration that isn't in recovery has a WAL of its own.
                     let lag = history.lag(&at).filter(|_| at.recovery);
                     publish(&cluster, at.node, lag, config.route.max_lag);
@@ -142,21 +150,40 @@ struct Place {
     heard: Instant,
 }
 
-/// Asks these nodes, all at once. One that will never tell isn't asked again.
-async fn ask(nodes: &mut [Option<ControlPool>], which: &[NodeIndex]) -> Vec<Place> {
+/// A node that is asked.
+struct Asked {
+    pool: ControlPool,
+    /// When it last refused to tell.
+    refused: Option<Instant>,
+    /// How long until it is asked again then.
+    again: Duration,
+}
+
+/// Asks these nodes, all at once. One that doesn't tell is left alone for a while.
+async fn ask(nodes: &mut [Asked], which: &[NodeIndex]) -> Vec<Place> {
     let mut questions = JoinSet::new();
     for &node in which {
-        if let Some(Some(pool)) = nodes.get(usize::from(node.0)).cloned() {
+        if let Some(asked) = nodes.get(usize::from(node.0))
+            && asked.refused.is_none_or(|at| at.elapsed() >= asked.again)
+        {
+            let pool = asked.pool.clone();
             questions.spawn(async move { (node, place(node, &pool).await) });
         }
     }
     let mut places = Vec::new();
     while let Some(answer) = questions.join_next().await {
         match answer {
-            Ok((_, Answer::Here(place))) => places.push(place),
-            Ok((node, Answer::Mute)) => {
-                if let Some(pool) = nodes.get_mut(usize::from(node.0)) {
-                    *pool = None;
+            Ok((node, Answer::Here(place))) => {
+                if let Some(asked) = nodes.get_mut(usize::from(node.0)) {
+                    asked.refused = None;
+                }
+                places.push(place);
+            }
+            Ok((node, Answer::Mute(error))) => {
+                if let Some(asked) = nodes.get_mut(usize::from(node.0))
+                    && asked.refused.replace(Instant::now()).is_none()
+                {
+                    tracing::warn!(%error, "a server doesn't tell its position: its lag isn't known, max_lag doesn't count for it");
                 }
             }
             Ok((_, Answer::Nothing)) | Err(_) => {}
@@ -170,7 +197,7 @@ enum Answer {
     /// Not now.
     Nothing,
     /// It doesn't know what is asked, or doesn't tell it.
-    Mute,
+    Mute(tokio_postgres::Error),
 }
 
 async fn place(node: NodeIndex, pool: &ControlPool) -> Answer {
@@ -182,10 +209,7 @@ async fn place(node: NodeIndex, pool: &ControlPool) -> Answer {
             Answer::Here(Place { node, recovery, position, silent, asked, heard: Instant::now() })
         }
         Ok(Ok(None)) => Answer::Nothing,
-        Ok(Err(error)) if error.code().is_some_and(|code| is_final(code.code())) => {
-            tracing::warn!(%error, "a server doesn't tell its position: its lag isn't known, max_lag doesn't count for it");
-            Answer::Mute
-        }
+        Ok(Err(error)) if error.code().is_some_and(|code| is_final(code.code())) => Answer::Mute(error),
         // It may have been promoted at this moment.
         Ok(Err(error)) if error.code().is_some() => Answer::Nothing,
         Ok(Err(_)) | Err(_) => {

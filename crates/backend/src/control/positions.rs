@@ -4,23 +4,23 @@
 //! A round is counted before anybody is asked in it, so that what a primary says in it covers all that was acknowledged
 //! before it began. A node that answers late, or not at all, holds up nobody else.
 
+mod question;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{Health, NodeRole};
-use deadpool::managed::Manager;
-use route::Identity;
 use route::consistency::{Position, Sample};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, Row, Statement};
 
 use super::connection::Connector;
 use super::probe::ProbeError;
 use crate::cluster::{Cluster, Node};
 use crate::connect::Login;
 use crate::positions::Positions;
+use question::{Answer, Connection, THERE};
 
 /// Between two rounds that somebody waits for.
 const GAP: Duration = Duration::from_millis(1);
@@ -34,30 +34,6 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long the first round may wait for the cluster's primary to be found, and then for its nodes.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Where it is. A primary's timeline is the one that it writes now.
-const WHERE: &str = "\
-    SELECT recovery,
-           (CASE WHEN recovery THEN pg_catalog.pg_last_wal_replay_lsn()
-                 ELSE pg_catalog.pg_current_wal_flush_lsn() END - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
-           (CASE WHEN NOT recovery THEN pg_catalog.pg_current_wal_insert_lsn() END
-            - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
-           CASE WHEN NOT recovery
-                THEN \"left\"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8) END,
-           pg_catalog.current_setting('synchronous_commit') = 'off'
-    FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery) AS now";
-
-/// Who it is, as a probe asks it; and whether anybody commits early by a setting of a role or database.
-const WHO: &str = "\
-    SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.to_hex(coalesce(
-               (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
-               (SELECT greatest(timeline_id, min_recovery_end_timeline)
-                FROM pg_catalog.pg_control_checkpoint(), pg_catalog.pg_control_recovery())))
-           ELSE \"left\"(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8) END,
-           (SELECT system_identifier FROM pg_catalog.pg_control_system()),
-           (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
-           EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS said
-                   WHERE said LIKE 'synchronous_commit=off%')";
-
 /// Samples a cluster for as long as it is polled; calls `sampled` after the first round.
 pub(super) async fn keep(
     cluster: Arc<Cluster>,
@@ -70,6 +46,7 @@ pub(super) async fn keep(
             "pgweir-positions".clone_into(value);
         }
     }
+    cluster.positions.assume(health.assumed_lag);
     let (rounds, _) = watch::channel(0);
     let mut tasks = JoinSet::new();
     for node in &cluster.nodes {
@@ -82,8 +59,10 @@ pub(super) async fn keep(
                 login: login.clone(),
             },
             limit: health.timeout,
+            again: health.after_refusal(),
             connection: None,
             failed: None,
+            refused: None,
         };
         tasks.spawn(sampler.run(rounds.subscribe()));
     }
@@ -181,24 +160,13 @@ struct Sampler {
     node: Arc<Node>,
     connector: Connector,
     limit: Duration,
+    /// How long until it is asked again for what it has refused to tell.
+    again: Duration,
     connection: Option<Connection>,
     /// When it last couldn't be reached.
     failed: Option<Instant>,
-}
-
-/// A connection to the node, and who answers there.
-struct Connection {
-    client: Client,
-    statement: Option<Statement>,
-    identity: Option<Identity>,
-}
-
-/// What the node said of where it is.
-struct Answer {
-    position: Position,
-    /// A primary's.
-    timeline: Option<u32>,
-    commits_early: bool,
+    /// When it last refused to tell where it is.
+    refused: Option<Instant>,
 }
 
 impl Sampler {
@@ -234,22 +202,60 @@ impl Sampler {
 
     async fn ask(&mut self) -> Result<(), ProbeError> {
         let positions = &self.cluster.positions;
+        let view = self.cluster.view();
+        let role = view.nodes().get(usize::from(self.node.id.node.0)).and_then(|node| node.role);
+        let standby = role != Some(NodeRole::Primary);
+        drop(view);
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(Connection::open(&self.connector, positions).await?),
+            none => none.insert(Connection::open(&self.connector, positions, standby).await?),
         };
         let (round, asked) = (positions.begun(), Instant::now());
-        let answer = connection.locate(positions.commit_early()).await?;
+        let asks = self.refused.is_none_or(|at| at.elapsed() >= self.again);
+        let located = if asks { Some(connection.locate(positions.commit_early()).await?) } else { None };
+        let node = &self.node;
+        let answer = match located {
+            Some(Ok(answer)) => {
+                // So it may say who it is.
+                connection.nameless &= self.refused.take().is_none();
+                if positions.note_untold(node.id.node, None) {
+                    tracing::info!(
+                        cluster = self.cluster.config.name,
+                        node = node.name,
+                        "tells its position again"
+                    );
+                }
+                answer
+            }
+            Some(Err(why)) => {
+                self.refused = Some(Instant::now());
+                if positions
+                    .note_untold(node.id.node, Some(format!("doesn't tell its position: {why}").into()))
+                {
+                    tracing::warn!(
+                        cluster = self.cluster.config.name,
+                        node = node.name,
+                        why,
+                        "doesn't tell its position: what is read from replicas is taken by time alone, health.assumed_lag"
+                    );
+                }
+                Answer::UNTOLD
+            }
+            None => {
+                connection.client.simple_query(THERE).await?;
+                Answer::UNTOLD
+            }
+        };
         if answer.commits_early {
             positions.note_early_commits();
         }
         let timeline = connection.identity.map(|identity| identity.timeline);
         let moved = match answer.position {
             Position::Primary(_) => answer.timeline != timeline,
-            Position::Replica(_) => timeline != positions.timeline(),
+            Position::Replica(_) => positions.timeline().is_some_and(|of| timeline != Some(of)),
             Position::Untold => false,
         };
-        if moved {
+        if moved && !connection.nameless {
             connection.identify(positions).await?;
         }
         let sample = Sample { round, position: answer.position, identity: connection.identity };
@@ -261,96 +267,5 @@ impl Sampler {
         };
         positions.publish(self.node.id.node, asked, &sample, is_primary);
         Ok(())
-    }
-}
-
-impl Connection {
-    async fn open(connector: &Connector, positions: &Positions) -> Result<Connection, ProbeError> {
-        let client = connector.create().await?;
-        let statement = match client.prepare(WHERE).await {
-            Ok(statement) => Some(statement),
-            Err(error) if is_refused(&error) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let mut connection = Connection { client, statement, identity: None };
-        connection.identify(positions).await?;
-        Ok(connection)
-    }
-
-    async fn identify(&mut self, positions: &Positions) -> Result<(), ProbeError> {
-        let row = match self.client.query_one(WHO, &[]).await {
-            Ok(row) => row,
-            Err(error) if is_refused(&error) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        self.identity = identity(&row)?;
-        if row.try_get(3)? {
-            positions.note_early_commits();
-        }
-        Ok(())
-    }
-
-    async fn locate(&self, early: bool) -> Result<Answer, ProbeError> {
-        let untold = Answer { position: Position::Untold, timeline: None, commits_early: false };
-        let Some(statement) = &self.statement else { return Ok(untold) };
-        match self.client.query_one(statement, &[]).await {
-            Ok(row) => Ok(answer(&row, early)?),
-            Err(error) if is_refused(&error) => Ok(untold),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// The server doesn't know what it was asked, or doesn't say it to this login.
-fn is_refused(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code().starts_with("42") || code.code().starts_with("0A"))
-}
-
-fn identity(row: &Row) -> Result<Option<Identity>, tokio_postgres::Error> {
-    let (timeline, system, started): (Option<&str>, Option<i64>, Option<i64>) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let timeline = timeline.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    Ok(match (timeline, system, started) {
-        // It is unsigned, and shown as a signed number.
-        (Some(timeline), Some(system), Some(started)) => {
-            Some(Identity { system: system.cast_unsigned(), timeline, started })
-        }
-        _ => None,
-    })
-}
-
-fn answer(row: &Row, early: bool) -> Result<Answer, tokio_postgres::Error> {
-    let recovery: bool = row.try_get(0)?;
-    let (kept, inserted): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
-    let timeline: Option<&str> = row.try_get(3)?;
-    let commits_early: bool = row.try_get(4)?;
-    let position = match (recovery, kept, inserted) {
-        (true, replayed, _) => Position::Replica(replayed.unwrap_or(0).cast_unsigned()),
-        (false, _, Some(inserted)) if early || commits_early => {
-            Position::Primary(end_of(inserted.cast_unsigned()))
-        }
-        (false, Some(kept), _) => Position::Primary(kept.cast_unsigned()),
-        _ => Position::Untold,
-    };
-    let timeline = timeline.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    Ok(Answer { position, timeline, commits_early: commits_early && !recovery })
-}
-
-/// Where the last record ends, from where the next one will begin: at the start of a page, behind its header.
-fn end_of(inserted: u64) -> u64 {
-    const PAGE: u64 = 8192;
-    /// Of the first page of a segment, and of any other.
-    const HEADERS: [u64; 2] = [40, 24];
-    let into = inserted % PAGE;
-    if HEADERS.contains(&into) { inserted - into } else { inserted }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_that_fills_its_page_ends_with_it() {
-        assert_eq!([0x1000, 0x2018, 0x4028, 0x2020].map(end_of), [0x1000, 0x2000, 0x4000, 0x2020]);
     }
 }

@@ -1,9 +1,9 @@
 //! One probe of one node, and what it tells.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use config::NodeRole;
+use config::{NodeRole, PROBES_BETWEEN_REFUSALS};
 use deadpool::managed::{Object, PoolError};
 use route::Identity;
 use thiserror::Error;
@@ -38,8 +38,9 @@ const CONNECTING_SAYS: Duration = Duration::from_millis(100);
 pub(super) struct Prober {
     pool: ControlPool,
     timeout: Duration,
-    /// It doesn't say who it is: a managed service, another kind of server, or a login without the right.
-    role_only: AtomicBool,
+    /// It doesn't say who it is (a managed service, another kind of server, or a login without the right): so many
+    /// probes until it is asked again. 0: it says.
+    role_only: AtomicU32,
 }
 
 /// What a probe found.
@@ -77,7 +78,7 @@ impl Prober {
         let builder = ControlPool::builder(connector).max_size(1);
         // A builder fails only where a time limit is set without a runtime.
         let pool = builder.build().unwrap_or_else(|error| unreachable!("{error}"));
-        Prober { pool, timeout, role_only: AtomicBool::new(false) }
+        Prober { pool, timeout, role_only: AtomicU32::new(0) }
     }
 
     /// The control connections, for what else is to be asked.
@@ -102,18 +103,26 @@ impl Prober {
     }
 
     async fn ask(&self, client: &Client) -> Result<Found, ProbeError> {
-        if !self.role_only.load(Ordering::Relaxed) {
+        let left = self.role_only.load(Ordering::Relaxed);
+        if left <= 1 {
             match client.simple_query(ROLE_AND_IDENTITY).await {
-                Ok(messages) => return found(&messages),
+                Ok(messages) => {
+                    self.role_only.store(0, Ordering::Relaxed);
+                    return found(&messages);
+                }
                 Err(error) if is_unknown_there(&error) => {
-                    tracing::warn!(
-                        %error,
-                        "a server doesn't tell its timeline: of two that are out of recovery none can be chosen"
-                    );
-                    self.role_only.store(true, Ordering::Relaxed);
+                    if left == 0 {
+                        tracing::warn!(
+                            %error,
+                            "a server doesn't tell its timeline: of two that are out of recovery none can be chosen"
+                        );
+                    }
+                    self.role_only.store(PROBES_BETWEEN_REFUSALS, Ordering::Relaxed);
                 }
                 Err(error) => return Err(error.into()),
             }
+        } else {
+            self.role_only.store(left - 1, Ordering::Relaxed);
         }
         found(&client.simple_query(ROLE).await?)
     }

@@ -17,12 +17,22 @@ pub struct Health {
     pub failures: u32,
     /// How long a replica that returns takes to come to its share of reads; zero: it has it at once.
     pub slow_start: Duration,
+    /// A replica that doesn't tell its position, or whose primary doesn't, is taken to have replayed what is older.
+    pub assumed_lag: Duration,
 }
+
+/// What a server has refused to tell is asked for again with every so manieth probe: each refusal is a line in its log.
+pub const PROBES_BETWEEN_REFUSALS: u32 = 12;
 
 /// Between two probes of a node that fails there is no more than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Health {
+    /// How long until what a server has refused to tell is asked for again.
+    pub fn after_refusal(&self) -> Duration {
+        self.interval.saturating_mul(PROBES_BETWEEN_REFUSALS)
+    }
+
     /// After this long a node that answers no more is surely down: it hung right after a probe, and each of those that
     /// fail takes all of its time.
     pub fn slowest_detection(&self) -> Duration {

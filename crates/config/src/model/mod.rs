@@ -12,7 +12,7 @@ pub use client::{
     Admin, Auth, AuthMethod, AuthRule, ExtraListener, Limits, Listen, ListenTls, Source, StoredPassword,
     TlsMode, User,
 };
-pub use cluster::{Cluster, Control, Health, Keepalive, Node, NodeRole, ServerTls};
+pub use cluster::{Cluster, Control, Health, Keepalive, Node, NodeRole, PROBES_BETWEEN_REFUSALS, ServerTls};
 pub use database::{
     Database, KeyType, Placement, Scheme, ServerLogin, Shard, ShardedTable, Sharding, TableName,
 };

@@ -10,6 +10,9 @@ use super::token::Token;
 /// Rounds whose positions are kept. A node that is further behind than all of them has covered none of them.
 const KEPT: usize = 128;
 
+/// Parts of the time that the older half of them reaches back to.
+const PARTS: u32 = 60;
+
 /// Where a node is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
@@ -65,6 +68,11 @@ struct Standing {
 }
 
 impl Rounds {
+    /// A node of which nothing is told has covered a round after this long, from now on.
+    pub fn assume(&mut self, untold_after: Duration) {
+        self.untold_after = untold_after;
+    }
+
     /// Nothing is known of so many nodes.
     #[must_use]
     pub fn new(nodes: usize, untold_after: Duration) -> Rounds {
@@ -75,6 +83,13 @@ impl Rounds {
     #[must_use]
     pub fn covered(&self, node: NodeIndex) -> u64 {
         self.nodes.get(usize::from(node.0)).map_or(0, |node| node.covered)
+    }
+
+    /// Whether time alone says what a node has covered: it doesn't tell its position, or the primary doesn't.
+    #[must_use]
+    pub fn goes_by_time(&self, node: NodeIndex) -> bool {
+        let primary = self.history.last().is_some_and(|last| last.lsn.is_none());
+        primary || self.nodes.get(usize::from(node.0)).is_some_and(|node| node.untold)
     }
 
     /// A sample of the node that is the primary.
@@ -94,6 +109,11 @@ impl Rounds {
             Position::Primary(lsn) => Some(lsn),
             Position::Replica(_) | Position::Untold => None,
         };
+        if lsn.is_some() && self.history.last().is_some_and(|last| last.lsn.is_none()) {
+            // What was taken for granted by time has to be shown.
+            self.history.clear();
+            self.nodes.iter_mut().for_each(|node| node.covered = 0);
+        }
         self.keep(Kept { round: sample.round, lsn, at });
         self.judge(at);
     }
@@ -107,7 +127,9 @@ impl Rounds {
         }
         match sample.position {
             Position::Replica(lsn) => {
-                standing.untold = false;
+                if std::mem::take(&mut standing.untold) {
+                    standing.covered = 0; // likewise
+                }
                 standing.replayed = Some(standing.replayed.map_or(lsn, |before| before.max(lsn)));
             }
             Position::Primary(_) | Position::Untold => standing.untold = true,
@@ -159,17 +181,28 @@ impl Rounds {
             Some(last) if last.lsn.is_some() && last.lsn == kept.lsn => {
                 last.round = last.round.max(kept.round)
             }
-            Some(last) if last.round >= kept.round || last.lsn > kept.lsn => return,
+            Some(last) if last.round >= kept.round || (kept.lsn.is_some() && last.lsn > kept.lsn) => return,
             _ => self.history.push(kept),
         }
         if self.history.len() > KEPT {
-            // The older, the fewer.
-            let mut at = 0;
-            self.history.retain(|_| {
-                at += 1;
-                at > KEPT / 2 || at % 2 == 0
-            });
+            self.thin_out();
         }
+    }
+
+    /// The older, the fewer. But they reach back twice as far as time must do for untold nodes, and of each small part of
+    /// that there is one.
+    fn thin_out(&mut self) {
+        let part = self.untold_after * 2 / PARTS;
+        let (mut nth, mut last) = (0, None);
+        self.history.retain(|kept| {
+            nth += 1;
+            let apart = last.is_none_or(|last| kept.at.saturating_sub(last) >= part);
+            let stays = apart || nth > KEPT / 2 || nth % 2 == 0;
+            last = if stays { Some(kept.at) } else { last };
+            stays
+        });
+        let over = self.history.len().saturating_sub(KEPT);
+        self.history.drain(..over);
     }
 
     fn judge(&mut self, now: Duration) {
@@ -177,7 +210,7 @@ impl Rounds {
             let reached = |kept: &&Kept| match (kept.lsn, node.replayed) {
                 (Some(lsn), Some(replayed)) if !node.untold => lsn <= replayed,
                 (_, None) if !node.untold => false,
-                _ => kept.at + self.untold_after <= now,
+                _ => kept.at.saturating_add(self.untold_after) <= now,
             };
             let last = self.history.iter().rev().find(reached);
             node.covered = node.covered.max(last.map_or(0, |kept| kept.round));
@@ -298,6 +331,55 @@ mod tests {
         assert!(
             rounds.latest().is_none() && rounds.round_of(&Token { system: 0, timeline: 0, lsn: 1 }).is_none()
         );
+    }
+
+    #[test]
+    fn rounds_that_come_fast_are_covered_by_time_too() {
+        let untold = |round| Sample { round, position: Position::Untold, identity: None };
+        for gap in [1, 20] {
+            let mut rounds = rounds();
+            let steps = 10_000 / gap;
+            for round in 1..=steps {
+                let at = Duration::from_millis(round * gap);
+                rounds.primary(P, &untold(round), at);
+                rounds.replica(A, &untold(round), at);
+            }
+            let (most, least) = (steps - 1000 / gap, steps - 1200 / gap);
+            let covered = rounds.covered(A);
+            assert!((least..=most).contains(&covered), "{covered} of {steps}, {gap} ms apart");
+            assert!(rounds.history.len() <= KEPT);
+        }
+    }
+
+    #[test]
+    fn what_is_told_again_counts_and_not_the_time() {
+        let mut rounds = rounds();
+        let identity = identity(1, 0);
+        primary(&mut rounds, 1, 100);
+        replica(&mut rounds, A, 100);
+        let untold = |round| Sample { round, position: Position::Untold, identity };
+        rounds.primary(P, &untold(2), NOW);
+        replica(&mut rounds, A, 100);
+        assert_eq!(rounds.covered(A), 1, "the primary tells nothing any more");
+        rounds.primary(P, &untold(3), SECOND);
+        assert_eq!(rounds.covered(A), 2, "by time");
+        let told = Sample { round: 4, position: Position::Primary(300), identity };
+        rounds.primary(P, &told, 2 * SECOND);
+        assert_eq!(rounds.covered(A), 0, "it is known now that it is behind");
+        replica(&mut rounds, A, 300);
+        assert_eq!(rounds.covered(A), 4);
+        let of_a = |position| Sample {
+            round: 0,
+            position,
+            identity: Some(Identity { started: 5, ..identity.unwrap() }),
+        };
+        rounds.replica(A, &of_a(Position::Untold), 2 * SECOND);
+        let told = Sample { round: 5, position: Position::Primary(500), identity };
+        rounds.primary(P, &told, 3 * SECOND);
+        rounds.replica(A, &of_a(Position::Untold), 9 * SECOND);
+        assert_eq!(rounds.covered(A), 5, "by time");
+        rounds.replica(A, &of_a(Position::Replica(400)), 9 * SECOND);
+        assert_eq!(rounds.covered(A), 4, "it is known now how far it is");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Session {
     #[cold]
     fn has_a_better_place(&self, target: Target, pool: &LocalPool, now: Instant) -> bool {
         let Some(sight) = &self.book.sight else { return false };
-        let free = Sight { elsewhere: 0, ..*sight };
+        let free = Sight { elsewhere: 0, by_time: 0, ..*sight };
         let turn = self.group.turn.get();
         let other = self.choose_by(target, &[], Some(&free), now);
         self.group.turn.set(turn);
