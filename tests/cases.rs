@@ -11,6 +11,14 @@ use std::time::Duration;
 /// What a case ends with: what was wrong, in words.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// What it ends with where this must hold.
+///
+/// # Errors
+/// It doesn't.
+pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(what().into()) }
+}
+
 /// No case takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use pgweir_tests::{Cases, Outcome};
+use pgweir_tests::{Cases, Outcome, ensure};
 use testkit::{Client, Cluster, Direction, FaultProxy, Node, Pgweir, Script, Setup, first_error, rows};
 
 /// The way there, and the way back.
@@ -174,8 +174,4 @@ async fn prepared(client: &mut Client) -> Result<Duration, Box<dyn Error>> {
 fn middle(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use pgweir_tests::{Cases, Outcome, eventually, program};
+use pgweir_tests::{Cases, Outcome, ensure, eventually, program};
 use testkit::{ADMIN, Client, Cluster, Frame, Pgweir, Script, Setup, first_error, free_port, rows, tags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
@@ -84,10 +84,6 @@ impl World {
         of_it.peek().ok_or_else(|| format!("no {name} with {labels:?}"))?;
         Ok(of_it.sum())
     }
-}
-
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }
 
 /// The names of the columns in a RowDescription, and the oids of their types.

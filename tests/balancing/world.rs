@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use pgweir_tests::{Outcome, eventually, world};
+use pgweir_tests::{Outcome, eventually, replicated, world};
 use testkit::{Client, Cluster, FaultProxy, Pgweir, SUPERUSER, Setup, rows};
 use tokio::time::sleep;
+
+pub(crate) use pgweir_tests::ensure;
 
 /// Databases of pgweir that are one on the servers, each with a `route` of its own.
 const VARIANTS: [(&str, &str); 6] = [
@@ -34,23 +36,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Result<World, Box<dyn Error>> {
-        let cluster = Cluster::builder()
-            .name("us")
-            .replicas(2)
-            .databases(["app"])
-            .users([("app", "secret")])
-            .start()?;
+        let cluster = replicated::cluster().start()?;
         cluster.wait_all_caught_up()?;
-        let mut setup = Setup::new(&cluster)
+        let setup = Setup::new(&cluster)
             .pool_size(8)
             .set("clusters.us.server_connections", "80")
             .set("route", "{max_lag: 1s, consistency: eventual}")
             .set("health", HEALTH);
         let control = format!("{{user: {SUPERUSER}, password: \"{}\"}}", cluster.superuser_password());
-        for (name, route) in VARIANTS {
-            setup = setup
-                .set(&format!("databases.{name}"), &format!("{{cluster: us, dbname: app, route: {route}}}"));
-        }
+        let mut setup = replicated::variants(setup, VARIANTS);
         // The same servers once more, with weights, and once more in zones.
         for node in cluster.nodes() {
             setup = setup.node("weighted", node.name(), node.port());
@@ -158,8 +152,4 @@ impl World {
         self.pgweir.reload();
         Ok(())
     }
-}
-
-pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }

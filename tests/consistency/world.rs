@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
-use pgweir_tests::{Outcome, eventually};
+use pgweir_tests::{Outcome, eventually, replicated};
 use testkit::{Client, Cluster, Pgweir, Setup};
+
+pub(crate) use pgweir_tests::ensure;
 
 const SCHEMA: &str = "
 CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL);
@@ -56,25 +58,19 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Result<World, Box<dyn Error>> {
-        let cluster = Cluster::builder()
-            .name("us")
-            .replicas(2)
-            .databases(["app"])
-            .users([("app", "secret"), ("other", "secret")])
+        let cluster = replicated::cluster()
+            .users([("other", "secret")])
             .settings([("max_prepared_transactions", "5"), ("max_connections", "150")])
             .start()?;
         cluster.psql(0, "app", SCHEMA)?;
         cluster.wait_all_caught_up()?;
-        let mut setup = Setup::new(&cluster)
+        let setup = Setup::new(&cluster)
             .set("route.replica_wait", "5ms")
             .set("health", "{interval: 500ms, timeout: 2s, failures: 3, slow_start: 0s}")
             .set("users.other.route", "{consistency: eventual}")
             .set("pool", "{size: 4, query_wait_timeout: 20s}");
-        for (name, route) in VARIANTS {
-            let pool = if name == "never" { ", pool: {query_wait_timeout: 300ms}" } else { "" };
-            let database = format!("{{cluster: us, dbname: app, route: {route}{pool}}}");
-            setup = setup.set(&format!("databases.{name}"), &database);
-        }
+        let setup = replicated::variants(setup, VARIANTS);
+        let setup = setup.set("databases.never.pool", "{query_wait_timeout: 300ms}");
         let pgweir = Pgweir::start(&setup).await?;
         Ok(World { cluster, pgweir, setup })
     }
@@ -126,9 +122,8 @@ impl World {
 
     /// Role and reason of the last statement.
     pub(crate) async fn route(&self, client: &mut Client) -> Result<(String, String), Box<dyn Error>> {
-        let row = client.rows("SHOW pgweir.route").await?.pop().ok_or("no row of SHOW pgweir.route")?;
-        let at = |column: usize| row.get(column).cloned().flatten().unwrap_or_default();
-        Ok((at(2), at(4)))
+        let route = replicated::route(client).await?;
+        Ok((route.role, route.reason))
     }
 
     /// Reads until a replica answers.
@@ -139,8 +134,4 @@ impl World {
         };
         eventually("a replica answers", async || ask().await, |on| *on == Ok(true)).await.map(drop)
     }
-}
-
-pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }

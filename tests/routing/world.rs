@@ -2,8 +2,11 @@
 
 use std::error::Error;
 
-use pgweir_tests::Outcome;
+use pgweir_tests::{Outcome, replicated};
 use testkit::{Client, Cluster, ConnectOptions, Pgweir, Setup, first_error, free_port};
+
+pub(crate) use pgweir_tests::ensure;
+pub(crate) use pgweir_tests::replicated::route;
 
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -44,36 +47,17 @@ pub(crate) struct World {
     pub(crate) replicas_port: u16,
 }
 
-/// The row of `SHOW pgweir.route`.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) role: String,
-    pub(crate) node: String,
-    pub(crate) reason: String,
-    pub(crate) statement: String,
-}
-
 impl World {
     pub(crate) async fn start() -> Result<World, Box<dyn Error>> {
-        let cluster = Cluster::builder()
-            .name("us")
-            .replicas(2)
-            .databases(["app"])
-            .users([("app", "secret")])
-            .start()?;
+        let cluster = replicated::cluster().start()?;
         cluster.psql(0, "app", SCHEMA)?;
         cluster.wait_all_caught_up()?;
         let replicas_port = free_port().ok_or("no free port")?;
         let listener = format!("[{{tcp: \"127.0.0.1:{replicas_port}\", role: replica}}]");
         let health = "{interval: 250ms, timeout: 2s, failures: 2}";
-        let mut setup =
-            Setup::new(&cluster).pool_size(4).set("listen.extra", &listener).set("health", health);
+        let setup = Setup::new(&cluster).pool_size(4).set("listen.extra", &listener).set("health", health);
         // What a read must have seen keeps it where it is; here it goes where its turn is.
-        setup = setup.set("route.consistency", "eventual");
-        for (name, route) in VARIANTS {
-            setup = setup
-                .set(&format!("databases.{name}"), &format!("{{cluster: us, dbname: app, route: {route}}}"));
-        }
+        let setup = replicated::variants(setup.set("route.consistency", "eventual"), VARIANTS);
         let pgweir = Pgweir::start(&setup).await?;
         Ok(World { cluster, pgweir, setup, replicas_port })
     }
@@ -107,14 +91,6 @@ impl World {
     }
 }
 
-pub(crate) async fn route(client: &mut Client) -> Result<Route, Box<dyn Error>> {
-    let row = client.rows("SHOW pgweir.route").await?.pop().ok_or("no row of SHOW pgweir.route")?;
-    let [_, _, role, node, reason, statement] = <[_; 6]>::try_from(row).map_err(|row| format!("{row:?}"))?;
-    let or_nothing = |value: Option<String>| value.unwrap_or_default();
-    let (role, node) = (or_nothing(role), or_nothing(node));
-    Ok(Route { role, node, reason: or_nothing(reason), statement: or_nothing(statement) })
-}
-
 /// A statement that must fail, with this SQLSTATE.
 pub(crate) async fn refused(client: &mut Client, sql: &str, code: &str) -> Outcome {
     let frames = client.query(sql).await?;
@@ -123,8 +99,4 @@ pub(crate) async fn refused(client: &mut Client, sql: &str, code: &str) -> Outco
         Some(error) => Err(format!("{sql}: {error:?}, not {code}").into()),
         None => Err(format!("{sql}: no error, but {frames:?}").into()),
     }
-}
-
-pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }

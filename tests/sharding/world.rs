@@ -6,6 +6,8 @@ use std::fs;
 use pgweir_tests::Outcome;
 use testkit::{Client, Cluster, Frame, Pgweir, Setup, first_error};
 
+pub(crate) use pgweir_tests::ensure;
+
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE customers (id int, region text, name text, PRIMARY KEY (region, id));
 CREATE TABLE orders (id int, region text, customer int, amount int, PRIMARY KEY (region, id));
@@ -126,10 +128,6 @@ impl World {
 /// YAML in flow style on one line.
 pub(crate) fn flow(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }
 
 /// Shard, role and node of the last statement, by `SHOW pgweir.route`: `eu replica eu-2`.

@@ -59,7 +59,7 @@ const BATTERY: &str = "
 const ON_REPLICA: &str = "/* pgweir: role=replica */";
 
 /// How long anything may take that is sure to come: as long as the slowest machine may need.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a turn was answered, as lines to compare.
 pub(crate) type Answer = Vec<String>;
@@ -108,7 +108,7 @@ impl Ground {
         cluster.wait_all_caught_up().unwrap();
         let setup = Setup::new(&cluster).pool_size(2).set("pool.pinned", "1").set("instance.workers", "2");
         let setup = setup.set("auth.method", "trust").set("clusters.pg.server_connections", "30");
-        let setup = setup.set("pool.query_wait_timeout", "60s");
+        let setup = setup.set("pool.query_wait_timeout", "120s");
         let setup = if replicas > 0 { setup.set("route.role", "auto") } else { setup };
         let pgweir = Pgweir::start(&setup).await.unwrap();
         Arc::new(Ground { cluster, pgweir, lanes, replicas })
@@ -432,7 +432,7 @@ async fn look_and_hold(client: &mut Client) -> Result<Answer, String> {
 }
 
 async fn connect(to: ConnectOptions) -> Result<Client, String> {
-    to.connect().await.map_err(|error| format!("connect: {error}"))
+    to.deadline(PATIENCE).connect().await.map_err(|error| format!("connect: {error}"))
 }
 
 async fn said(client: &mut Client, sql: &str) -> Result<Answer, String> {
