@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::budget::Budget;
 use crate::catalogs::Catalogs;
 use crate::connect::ServerTarget;
+use crate::fate::Fates;
 use crate::listen::Listeners;
 use crate::looks::Looks;
 use crate::positions::Positions;
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub listeners: Listeners,
     /// How far its nodes are.
     pub positions: Arc<Positions>,
+    /// Transactions of which somebody wants to know what became of them.
+    pub fates: Fates,
     view: ArcSwap<ClusterView>,
     /// Nodes that return start slowly, since somebody looks after their way back.
     pub(crate) slow_start: AtomicBool,
@@ -108,7 +111,21 @@ impl Cluster {
         let listeners = Listeners::new();
         let (view, changes) = (ArcSwap::from_pointee(view), watch::Sender::new(0));
         let (slow_start, retired) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, config, nodes, catalogs, listeners, positions, view, slow_start, retired, changes, alarm }
+        let fates = Fates::default();
+        Self {
+            id,
+            config,
+            nodes,
+            catalogs,
+            listeners,
+            positions,
+            fates,
+            view,
+            slow_start,
+            retired,
+            changes,
+            alarm,
+        }
     }
 
     /// What is known now.

@@ -13,6 +13,7 @@
 mod catalog;
 mod connection;
 mod credentials;
+mod fates;
 mod greeted;
 mod herald;
 mod lag;
@@ -84,6 +85,7 @@ pub fn watch(directory: Arc<Directory>) -> Watch {
             let first_probes = Arc::clone(&first_probes);
             tasks.spawn(watcher.run(move || first_probes.send_modify(|left| *left -= 1)));
         }
+        tasks.spawn(fates::keep(Arc::clone(cluster), connections.clone(), health.timeout));
         tasks.spawn(lag::keep(Arc::clone(cluster), connections, Arc::clone(&directory.config)));
         tasks.spawn(slow_start::keep(Arc::clone(cluster), health.slow_start));
         tasks.spawn(outliers::keep(Arc::clone(cluster)));

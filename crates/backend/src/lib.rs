@@ -8,6 +8,7 @@ pub mod connect;
 pub mod control;
 pub mod core;
 pub mod directory;
+pub mod fate;
 pub mod lease;
 mod link;
 pub mod listen;

@@ -11,6 +11,7 @@ use tokio::io::ReadBuf;
 use wire::backend::{ParameterStatus, TransactionStatus};
 use wire::tag;
 
+use crate::fate::Told;
 use crate::link::Link;
 use crate::listen::Sender;
 use crate::sequences::SequenceOwner;
@@ -47,6 +48,8 @@ pub struct Server {
     /// Whether a BEGIN that says no level is READ COMMITTED on it when no session has set anything; `None`: nobody has
     /// asked.
     pub read_committed: Option<bool>,
+    /// Which life of which server it is.
+    pub lineage: Told,
     /// Settings that were applied to it, and are committed.
     pub applied: Rc<Settings>,
     /// What it has reported by ParameterStatus.

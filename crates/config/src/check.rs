@@ -58,6 +58,7 @@ fn assemble(raw: &raw::File, context: &Context<'_>) -> Option<Config> {
         pool: pool::pool_defaults(&raw.pool.clone_or_default(), context),
         route: pool::route_defaults(&raw.route.clone_or_default()),
         failover_wait: pool::failover_wait(&raw.failover.clone_or_default()),
+        resolve_commits: pool::resolve_commits(&raw.failover.clone_or_default()),
         instance,
         health,
         clusters,

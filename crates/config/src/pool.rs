@@ -196,6 +196,10 @@ pub(crate) fn failover_wait(raw: &raw::Failover) -> Duration {
     wait(&raw.wait, MINUTE)
 }
 
+pub(crate) fn resolve_commits(raw: &raw::Failover) -> bool {
+    raw.resolve_commits.get().is_some_and(|said| said.0)
+}
+
 /// A lost primary must be known to be lost before those who wait for a new one give up.
 pub(crate) fn check_detection(raw: &raw::File, config: &Config, context: &Context<'_>) {
     let detection = config.health.slowest_detection();

@@ -268,6 +268,9 @@ shapes! {
     Failover {
         /// How long new transactions wait for a primary; default 60s.
         wait: Wait,
+        /// Find out what became of a COMMIT whose answer was lost; costs a query for each transaction that writes;
+        /// default false.
+        resolve_commits: Flag,
     }
 
     Cluster {

@@ -94,6 +94,7 @@ const ROWS: &[Row] = &[
     ("health.slow_start", true, || "30s".into(), |c| write_duration(c.health.slow_start)),
     ("health.assumed_lag", true, || "10s".into(), |c| write_duration(c.health.assumed_lag)),
     ("failover.wait", true, || "1m".into(), |c| write_duration(c.failover_wait)),
+    ("failover.resolve_commits", true, || "false".into(), |c| c.resolve_commits.to_string()),
 ];
 
 /// The same for `pool`, whose default is a whole `PoolSettings`.

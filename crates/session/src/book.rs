@@ -248,6 +248,9 @@ impl Book {
         }
         if facts.access != Access::Read {
             self.note_writes(server, facts);
+            if let Some(resolve) = &mut work.resolve {
+                resolve.note_write(facts);
+            }
         }
         if facts.access == Access::Write && crate::catalogs::changes_catalog(facts) {
             work.changes_catalog = true;

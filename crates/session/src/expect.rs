@@ -83,6 +83,9 @@ pub(crate) enum Expect {
     OwnParse,
     /// A Flush of our own: nothing answers it.
     OwnFlush,
+    /// The id of the transaction as Parse, Bind, Execute and Close: all of it is kept from the client. Behind it comes a
+    /// Sync of our own, which keeps its error from the client too, or it is a part of the client's pipeline.
+    Id,
 }
 
 /// Answers that are due.
@@ -189,6 +192,26 @@ impl Expectations {
     /// The statement that is running was begun by Execute.
     pub(crate) fn executes(&self) -> bool {
         matches!(self.0.front(), Some(Expect::Execute))
+    }
+
+    /// What is due, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Expect> {
+        self.0.iter()
+    }
+
+    /// A Query is due, of whose answer a part may have come.
+    pub(crate) fn may_be_halfway(&self) -> bool {
+        self.0.iter().any(|expect| matches!(expect, Expect::Query))
+    }
+
+    /// The id of the transaction was asked for and is due.
+    pub(crate) fn asks_for_id(&self) -> bool {
+        self.0.iter().any(|expect| matches!(expect, Expect::Id))
+    }
+
+    /// It is next, and the client has nothing to do with it.
+    pub(crate) fn asks_for_id_by_itself(&self) -> bool {
+        matches!((self.0.front(), self.0.get(1)), (Some(Expect::Id), Some(Expect::OwnSync)))
     }
 
     /// Whether a statement is not yet answered that may turn out to be a COPY.

@@ -31,6 +31,7 @@ mod reclaim;
 mod relay;
 mod reply;
 mod request;
+mod resolve;
 pub mod routes;
 mod sequences;
 mod session;

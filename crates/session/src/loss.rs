@@ -4,6 +4,8 @@ use sql::facts::{Facts, Kind};
 use wire::{ErrorReport, Severity, SqlState};
 
 use crate::reply::Broken;
+use crate::session::Held;
+use crate::work::Work;
 
 /// Whether what was sent and not yet answered by ReadyForQuery may be there for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +63,18 @@ pub(crate) struct UnderWay {
     pub(crate) in_transaction: bool,
 }
 
+impl UnderWay {
+    pub(crate) fn of(work: &Work, held: &Held) -> Self {
+        // What no Sync was sent behind commits nothing.
+        let begun_only = work.may_commit == MayCommit::AtSync && held.lease.unsynced && held.lease.owed == 0;
+        Self {
+            may_commit: if begun_only { MayCommit::No } else { work.may_commit },
+            running: work.expects.awaits_statement(),
+            in_transaction: held.in_transaction || begun_only,
+        }
+    }
+}
+
 /// The client is told what is known, and no more: that nothing of it is there, or that this can't be known.
 pub(crate) fn report(broken: &Broken, under_way: UnderWay, node: &str) -> ErrorReport {
     let says = |report: &ErrorReport| format!("{}: {}", report.code.as_str(), report.message);
@@ -98,7 +112,7 @@ fn definite(report: &ErrorReport) -> ErrorReport {
     ErrorReport { severity: Severity::Error, ..report.clone() }
 }
 
-fn rolled_back(node: &str) -> ErrorReport {
+pub(crate) fn rolled_back(node: &str) -> ErrorReport {
     ErrorReport::error(
         SqlState::SERIALIZATION_FAILURE,
         format!("the connection to server {node} was lost; the transaction was rolled back"),

@@ -87,6 +87,22 @@ impl Pipe {
         std::mem::take(&mut self.read)
     }
 
+    /// Bytes that were read and are no longer pending, since `take_read`.
+    pub(crate) fn gone_through(&self) -> u64 {
+        self.read - self.pending().len() as u64
+    }
+
+    /// Takes these bytes for read.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.make_room_for(bytes.len());
+        if self.block.len() - self.end < bytes.len() {
+            self.block.resize(self.end + bytes.len(), 0);
+        }
+        self.block[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+        self.read += bytes.len() as u64;
+    }
+
     /// Read, but neither approved nor skipped.
     #[inline]
     pub(crate) fn pending(&self) -> &[u8] {

@@ -37,9 +37,11 @@ impl Session {
     /// Sends the messages of a planned request on their way.
     pub(crate) fn send_request(&mut self, work: &mut Work, request: Request) -> Result<(), End> {
         let Some(held) = &mut self.held else { return Ok(()) };
-        let mut left = match request {
-            Request::Single { total } | Request::Pipeline { total, .. } => total,
-            _ => 0,
+        let (mut left, by_message) = match request {
+            Request::Single { total } => (total, false),
+            // What ends its transaction may have to wait.
+            Request::Pipeline { total, .. } => (total, work.resolve.is_some()),
+            _ => (0, false),
         };
         let mut first = true;
         while left > 0 || (first && matches!(request, Request::Long)) {
@@ -51,6 +53,10 @@ impl Session {
             let mut admission = admission(&self.core, &self.group, held.target, &mut held.in_transaction);
             self.book.admit(&mut admission, work, &mut held.lease, head)?;
             left = left.saturating_sub(head.total);
+            if by_message && held.lease.unsynced {
+                work.planned.clear(); // the relay takes the rest
+                break;
+            }
         }
         let Some(held) = &mut self.held else { return Ok(()) };
         if work.retry == Retry::No {
@@ -85,6 +91,9 @@ impl Session {
                     }
                     Some(relayed) => return Ok(relayed),
                     None => {}
+                }
+                if work.resolve.is_some() && Box::pin(self.resolve_commit(work, &broken)).await? {
+                    return Ok(Relayed::Done);
                 }
                 self.server_lost(work, broken)?;
                 Ok(Relayed::Done)
@@ -175,7 +184,7 @@ impl Session {
     }
 
     /// A ReadyForQuery came. `Some`: the relay is over.
-    fn at_ready(&mut self, work: &mut Work) -> Option<Relayed> {
+    pub(crate) fn at_ready(&mut self, work: &mut Work) -> Option<Relayed> {
         let held = self.held.as_mut()?;
         let stats = &held.lease.pool().stats;
         let answered = std::mem::take(&mut work.answered);
@@ -213,6 +222,9 @@ impl Session {
         }
         if held.in_transaction {
             self.cell.set_doing(Doing::IdleInTransaction, now);
+            if work.resolve.is_some() {
+                self.ask_at_rest(work);
+            }
             return None;
         }
         PoolStats::add_time(&stats.transaction_time, now - held.since);
@@ -348,6 +360,18 @@ impl Session {
         if self.cell.doing().0 != Doing::Active {
             self.cell.set_doing(Doing::Active, Instant::now());
         }
+        if work.resolve.is_some() {
+            if matches!(plan, Ok(Plan::Go(_))) && !in_copy && self.holds_back(work, head) {
+                work.planned.clear();
+                return Ok(false);
+            }
+            if head.tag == tag::QUERY
+                && let Some(report) = Self::refused_id(work)
+            {
+                plan = Err(report);
+            }
+        }
+        let Some(held) = &mut self.held else { return Ok(false) };
         let refused = match plan {
             Ok(Plan::Refuse(report)) => Some(*report),
             Err(report) => Some(report),
@@ -416,6 +440,9 @@ impl Session {
         if let Some(last) = &mut self.book.last {
             last.node = Some(std::sync::Arc::clone(&held.lease.handle.pool.node));
         }
+        if let Some(resolve) = &mut work.resolve {
+            resolve.begin_anew();
+        }
         self.send_request(work, found)?;
         Ok(true)
     }
@@ -479,12 +506,10 @@ impl Session {
             // What the client sent has put the server out of step: it is the client's connection that ends.
             return Err(ErrorReport::clone(report).into());
         }
-        let under_way = UnderWay {
-            may_commit: work.may_commit,
-            running: work.expects.awaits_statement(),
-            in_transaction: held.in_transaction,
-        };
-        let report = loss::report(&broken, under_way, &pool.shared.node.name);
+        let mut report = loss::report(&broken, UnderWay::of(work, &held), &pool.shared.node.name);
+        if let Some(resolve) = &work.resolve {
+            report = resolve.correct(report, &pool.shared.node.name);
+        }
         tracing::warn!(
             user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
             "a server connection was lost"
@@ -496,7 +521,7 @@ impl Session {
         let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
         let answers = work.expects.count_ready();
         let unsynced = held.lease.unsynced;
-        let unanswered = !work.expects.is_empty();
+        let unanswered = !work.expects.is_empty() && !work.expects.asks_for_id_by_itself();
         let open =
             held.in_transaction || (held.lease.status != TransactionStatus::Idle && held.lease.owed == 0);
         let status = if open { TransactionStatus::Failed } else { AFTER_LOSS };
@@ -539,7 +564,7 @@ impl Session {
 }
 
 /// Whether something is still to be answered, which goes before what is in hand. The server is asked for it.
-fn wait_for_answers(work: &mut Work, server: &Server) -> bool {
+pub(crate) fn wait_for_answers(work: &mut Work, server: &Server) -> bool {
     let due = server.owed > 0 || !work.expects.is_empty();
     if due && server.unsynced && !work.expects.ends_with_flush() {
         encode::flush(work.up.inject());

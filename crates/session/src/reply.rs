@@ -8,7 +8,7 @@ use std::rc::Rc;
 use backend::{Parameters, Server};
 use route::consistency::Slots;
 use sql::facts::Effect;
-use wire::backend::{ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
+use wire::backend::{DataRow, ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus};
 use wire::{ErrorReport, Severity, SqlState, encode, frame, tag};
 
 use crate::book::Book;
@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::expect::{Expect, StatementName, Text};
 use crate::gate::{self, Outcome};
 use crate::loss::MayCommit;
+use crate::pipe::Pipe;
 use crate::work::{Copy, Left, Retry, Work};
 
 /// A message that is looked at is never longer than this; a longer error or notice passes unseen.
@@ -109,14 +110,25 @@ impl Book {
                 return Ok(false);
             }
             tag::NOTICE_RESPONSE => {
+                if let Some(resolve) = &mut work.resolve
+                    && is_farewell(&work.down, total)
+                {
+                    resolve.note_farewell();
+                }
                 if matches!(
                     work.expects.front(),
-                    Some(Expect::OwnQuery | Expect::Gate(_) | Expect::OwnPrepare(_) | Expect::OwnParse)
+                    Some(
+                        Expect::OwnQuery
+                            | Expect::Gate(_)
+                            | Expect::OwnPrepare(_)
+                            | Expect::OwnParse
+                            | Expect::Id
+                    )
                 ) || matches!(work.retry, Retry::Wanted { .. })
                 {
                     drop_message(work, total);
                 } else {
-                    if work.retry != Retry::Possible || !is_farewell(work, total) {
+                    if work.retry != Retry::Possible || !is_farewell(&work.down, total) {
                         commit_to_answer(work);
                     }
                     self.pass_words(work, total);
@@ -144,12 +156,13 @@ impl Book {
                 work.expects.pop();
                 false
             }
-            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_))) => false,
+            (tag::PARSE_COMPLETE | tag::BIND_COMPLETE, Some(Expect::OwnPrepare(_) | Expect::Id)) => false,
+            (tag::COMMAND_COMPLETE, Some(Expect::Id)) => false,
             (tag::COMMAND_COMPLETE, Some(Expect::OwnPrepare(text))) => {
                 server.prepared.confirm(text.statement.id);
                 false
             }
-            (tag::CLOSE_COMPLETE, Some(Expect::OwnPrepare(_))) => {
+            (tag::CLOSE_COMPLETE, Some(Expect::OwnPrepare(_) | Expect::Id)) => {
                 work.expects.pop();
                 false
             }
@@ -434,6 +447,10 @@ impl Book {
                 drop_message(work, total);
             }
             Some(_) if matches!(work.retry, Retry::Wanted { .. }) => drop_message(work, total),
+            Some(Expect::Id) if work.expects.asks_for_id_by_itself() => {
+                note_refused_id(work, total);
+                drop_message(work, total);
+            }
             Some(_) => {
                 commit_to_answer(work);
                 let reworded = if whole && of_settings {
@@ -535,8 +552,8 @@ impl Book {
 
 /// A server that goes down at once says so by a warning. Nobody needs it who has no more of the answer.
 #[cold]
-fn is_farewell(work: &Work, total: usize) -> bool {
-    let whole = work.down.pending().get(..total);
+fn is_farewell(down: &Pipe, total: usize) -> bool {
+    let whole = down.pending().get(..total);
     let fields = whole.and_then(|whole| ErrorFields::parse(frame::body(whole)).ok());
     let code = fields.and_then(|fields| fields.sqlstate());
     code.is_some_and(|code| matches!(code.as_str(), "57P01" | "57P02"))
@@ -549,6 +566,10 @@ fn bulk(work: &mut Work, total: usize, here: usize) -> Result<(), Broken> {
         Some(Expect::Query | Expect::Execute) => {}
         Some(Expect::OwnQuery | Expect::Gate(_)) => {
             drop_message(work, total);
+            return Ok(());
+        }
+        Some(Expect::Id) => {
+            note_id(work, total);
             return Ok(());
         }
         _ => return Err(Broken::Protocol("data that nobody asked for")),
@@ -564,6 +585,26 @@ fn bulk(work: &mut Work, total: usize, here: usize) -> Result<(), Broken> {
     work.down.approve(now);
     work.down_left = Left::Pass(total - now);
     Ok(())
+}
+
+/// The id of the transaction. A row that comes in pieces tells nothing: what it is asked for is an answer the less.
+#[cold]
+fn note_id(work: &mut Work, total: usize) {
+    if let Some(resolve) = &mut work.resolve {
+        let row = work.down.pending().get(..total).and_then(|row| DataRow::parse(frame::body(row)).ok());
+        let mut values = row.iter().flat_map(DataRow::iter);
+        resolve.note_answer(values.next().flatten(), values.next().flatten());
+    }
+    drop_message(work, total);
+}
+
+#[cold]
+fn note_refused_id(work: &mut Work, total: usize) {
+    let body = work.down.pending().get(..total).map(frame::body);
+    let report = body.and_then(|body| ErrorFields::parse(body).ok()).map(|fields| fields.to_report());
+    if let (Some(resolve), Some(report)) = (&mut work.resolve, report) {
+        resolve.note_refusal(report);
+    }
 }
 
 pub(crate) fn pass_message(work: &mut Work, total: usize) {

@@ -33,6 +33,8 @@ pub(crate) struct Session {
     /// The server connection in hand.
     pub(crate) held: Option<Held>,
     pub(crate) max_message: usize,
+    /// `failover.resolve_commits`.
+    pub(crate) resolves: bool,
     /// Keep their places for as long as the session lives.
     pub(crate) seat: Seat,
     pub(crate) placement: Placement,
@@ -164,6 +166,13 @@ impl Session {
                 match leased {
                     Ok(lease) => target = self.hold(lease, target),
                     Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
+                }
+                if self.resolves {
+                    Box::pin(self.prepare_resolve(work)).await;
+                    work.server_heard = false;
+                    if self.held.is_none() {
+                        continue;
+                    }
                 }
                 if self.book.seen.reads_at.is_some() {
                     target = Box::pin(self.check_until_write(work, target)).await;
@@ -379,6 +388,7 @@ impl Session {
             return Err(ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message).into());
         };
         self.group = self.core.pools.group(&group);
+        self.resolves = directory.config.resolve_commits;
         self.book.forget_catalogs();
         self.book.read_anew(&self.group.shared.clusters);
         self.placement = group.place_on(self.core.pools.core);

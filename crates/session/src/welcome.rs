@@ -39,9 +39,14 @@ pub(crate) async fn begin(core: Rc<Core>, arrival: Arrival) -> Option<Session> {
             return None;
         }
     };
-    let max_message = core.context.directory.load().config.limits.max_message as usize;
+    let directory = core.context.directory.load();
+    let (max_message, resolves) =
+        (directory.config.limits.max_message as usize, directory.config.resolve_commits);
+    drop(directory);
     core.enter(&cell);
-    let mut session = Session { core, cell, client, group, book, held: None, max_message, seat, placement };
+    let held = None;
+    let mut session =
+        Session { core, cell, client, group, book, held, max_message, resolves, seat, placement };
     match session.greet(startup.spoken_minor()).await {
         Ok(()) => Some(session),
         Err(end) => {

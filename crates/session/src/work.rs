@@ -13,6 +13,7 @@ use crate::loss::MayCommit;
 use crate::names::Names;
 use crate::park::SMALL;
 use crate::pipe::Pipe;
+use crate::resolve::Resolve;
 
 /// What a session needs while it is busy.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Work {
     /// What the client was answered since it was last counted.
     pub(crate) answered: Answered,
     pub(crate) may_commit: MayCommit,
+    /// With `failover.resolve_commits`: what is known of the transaction that is open on this connection.
+    pub(crate) resolve: Option<Box<Resolve>>,
     /// Something was sent that changes a catalog; the transaction isn't over.
     pub(crate) changes_catalog: bool,
     /// What was found out of the messages that are in hand and not yet sent on.
@@ -201,6 +204,7 @@ impl Work {
             ready_seen: 0,
             answered: Answered::default(),
             may_commit: MayCommit::No,
+            resolve: None,
             changes_catalog: false,
             planned: VecDeque::new(),
             own_portals: Vec::new(),
@@ -257,6 +261,7 @@ impl Work {
         self.ready_sent = 0;
         self.ready_seen = 0;
         self.may_commit = MayCommit::No;
+        self.resolve = None;
         self.changes_catalog = false;
         self.planned.clear();
         self.own_portals.clear();

@@ -50,6 +50,8 @@ pub struct Config {
     pub health: Health,
     /// How long new transactions wait for a primary.
     pub failover_wait: Duration,
+    /// It is found out what became of a COMMIT whose answer was lost.
+    pub resolve_commits: bool,
     /// Clusters in the order of the file; `ClusterId` indexes them.
     pub clusters: Vec<Cluster>,
     /// Databases in the order of the file.
