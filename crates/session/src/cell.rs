@@ -77,8 +77,8 @@ pub struct ClientCell {
     pub database: Arc<str>,
     /// Where from.
     pub peer: Peer,
-    /// Its TLS.
-    pub tls: Option<TlsInfo>,
+    /// Its TLS. In a box, as few have it and all keep the room.
+    pub tls: Option<Box<TlsInfo>>,
     /// When it arrived.
     pub connected: Instant,
     /// `application_name`, as it said last.
@@ -113,7 +113,7 @@ impl ClientCell {
             user,
             database,
             peer,
-            tls,
+            tls: tls.map(Box::new),
             connected: now,
             application: RefCell::new(application.into()),
             holds: RefCell::default(),

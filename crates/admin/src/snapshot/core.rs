@@ -124,7 +124,7 @@ fn client_state(cell: &ClientCell, core: usize) -> ClientState {
         user: Arc::clone(&cell.user),
         database: Arc::clone(&cell.database),
         peer: cell.peer,
-        tls: cell.tls.clone(),
+        tls: cell.tls.as_deref().cloned(),
         connected: cell.connected,
         doing,
         since,
