@@ -54,7 +54,7 @@ def ratio(value, reference):
 
 def spread(values):
     """Smallest and largest."""
-    return f"{min(values):,.0f}–{max(values):,.0f}"
+    return f"{number(min(values))}–{number(max(values))}"
 
 
 def cell(text):

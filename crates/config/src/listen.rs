@@ -11,6 +11,8 @@ use crate::scalar::word;
 
 /// Where pgweir listens unless told otherwise.
 pub(crate) const DEFAULT_TCP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+/// How many shapes of statements a core remembers unless told otherwise.
+pub(crate) const DEFAULT_SHAPES: usize = 10_000;
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9632);
 
 pub(crate) fn instance(raw: &raw::Instance, context: &Context<'_>) -> Instance {
@@ -22,6 +24,7 @@ pub(crate) fn instance(raw: &raw::Instance, context: &Context<'_>) -> Instance {
         zone: owned(&raw.zone),
         fleet: raw.fleet.get().and_then(|fleet| u32::try_from(fleet.0).ok()).unwrap_or(1),
         workers: raw.workers.get().and_then(|workers| workers.0).unwrap_or(context.cores),
+        shapes: raw.shapes.get().map_or(DEFAULT_SHAPES, |shapes| shapes.0),
     }
 }
 

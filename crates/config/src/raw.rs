@@ -68,6 +68,8 @@ shapes! {
         fleet: Count,
         /// Threads that relay; auto (default): one for each core.
         workers: AutoCount,
+        /// How many shapes of statements each thread keeps the facts of, about a kilobyte each; default 10000.
+        shapes: Count,
     }
 
     Listen {

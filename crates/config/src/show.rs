@@ -1,7 +1,7 @@
 //! The settings as SHOW CONFIG tells them, and which of them a reload cannot apply. A setting is one row.
 
 use crate::choices::{LogFormat, LogLevel};
-use crate::listen::DEFAULT_TCP;
+use crate::listen::{DEFAULT_SHAPES, DEFAULT_TCP};
 use crate::model::{Config, PoolSettings, Share};
 use crate::pool::{default_pool, default_route};
 use crate::scalar::word;
@@ -20,6 +20,7 @@ const ROWS: &[Row] = &[
     ("instance.zone", true, null, |c| optional(c.instance.zone.as_deref())),
     ("instance.fleet", true, || "1".into(), |c| c.instance.fleet.to_string()),
     ("instance.workers", false, || "auto".into(), |c| c.instance.workers.to_string()),
+    ("instance.shapes", false, || DEFAULT_SHAPES.to_string(), |c| c.instance.shapes.to_string()),
     ("listen.tcp", false, || DEFAULT_TCP.to_string(), |c| list(&c.listen.tcp)),
     ("listen.unix_dir", false, || "/tmp".into(), |c| path(c.listen.unix_dir.as_deref())),
     (

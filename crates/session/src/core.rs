@@ -22,8 +22,6 @@ use crate::routes::Routes;
 use crate::watch::LearnedCode;
 use crate::work::Work;
 
-/// Shapes that a core remembers.
-const SHAPES: usize = 10_000;
 /// Texts of prepared statements that a core remembers without anybody using them.
 const TEXTS: usize = 10_000;
 /// Spare buffers that a core keeps.
@@ -63,10 +61,11 @@ pub struct Core {
 impl Core {
     /// A core without clients. Its clock begins to tick: must be called inside its runtime.
     pub fn new(pools: Rc<CorePools>, context: Arc<Context>) -> Self {
+        let shapes = context.directory.load().config.instance.shapes;
         Self {
             pools,
             context,
-            analyzer: RefCell::new(Analyzer::new(SHAPES)),
+            analyzer: RefCell::new(Analyzer::new(shapes)),
             clients: RefCell::default(),
             texts: RefCell::default(),
             texts_bound: Cell::new(TEXTS),

@@ -13,7 +13,7 @@ const MAX_CACHED_TEXT: usize = 64 << 10;
 /// Scratch space that a long text needed is given back above this.
 const MAX_KEPT_LITERALS: usize = 64 << 10;
 
-/// How many spellings that came once are kept in mind: more than an application has texts that it runs in turn.
+/// How many spellings that came once are kept in mind, at least: more than an application has texts that it runs in turn.
 const LATELY: usize = 1 << 14;
 
 /// What the server's settings mean for the lexer.
@@ -67,7 +67,7 @@ impl Analyzer {
         Self {
             spellings: Cache::new(capacity_shapes),
             spelling: Spelling::default(),
-            lately: vec![0; LATELY].into(),
+            lately: vec![0; LATELY.max(capacity_shapes)].into(),
             cache: Cache::new(capacity_shapes),
             shape: Shape::default(),
             fresh: Arc::default(),
@@ -114,15 +114,18 @@ impl Analyzer {
             return Arc::clone(facts);
         }
         self.misses += 1;
-        let facts = Arc::new(text::facts(sql, conforming, &self.shape.literals));
+        let mut facts = text::facts(sql, conforming, &self.shape.literals);
+        facts.shrink_to_fit();
+        let facts = Arc::new(facts);
         self.cache.insert(hash, &self.shape.text, Arc::clone(&facts));
         facts
     }
 
     /// Remembers the spelling of the text whose shape was read last, if it came before and the lexer confirms it.
     fn remember_spelling(&mut self, hash: u64) {
-        let [low, high, ..] = hash.to_le_bytes();
-        let came = &mut self.lately[usize::from(u16::from_le_bytes([low, high])) % LATELY];
+        let [low, mid, high, ..] = hash.to_le_bytes();
+        let place = u32::from_le_bytes([low, mid, high, 0]) as usize;
+        let came = &mut self.lately[place % self.lately.len()];
         if *came != hash {
             *came = hash;
         } else if self.spelling.confirmed_by(&self.shape.literals) {

@@ -75,6 +75,20 @@ pub struct Statement {
     pub runs_code: bool,
 }
 
+impl Facts {
+    /// Gives back what its lists have no use for: facts are kept for long, by the ten thousand.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.statements.shrink_to_fit();
+        for statement in &mut self.statements {
+            statement.relations.shrink_to_fit();
+            statement.calls.functions.shrink_to_fit();
+            statement.calls.operators.shrink_to_fit();
+            statement.effects.shrink_to_fit();
+            statement.assigned.shrink_to_fit();
+        }
+    }
+}
+
 impl Statement {
     /// A statement of this kind that surely reads, names nothing and does nothing to the session.
     #[must_use]

@@ -77,6 +77,8 @@ pub struct Instance {
     pub fleet: u32,
     /// Relaying threads (≥ 1; `auto` is resolved to the number of cores).
     pub workers: usize,
+    /// How many shapes of statements each of them remembers (≥ 1).
+    pub shapes: usize,
 }
 
 /// `log`.
