@@ -13,6 +13,8 @@ mod tokens;
 mod until_write;
 #[path = "consistency/untold.rs"]
 mod untold;
+#[path = "consistency/ways.rs"]
+mod ways;
 #[path = "consistency/world.rs"]
 mod world;
 
@@ -46,6 +48,24 @@ async fn nobody_misses_what_was_acknowledged() {
     cases.check("until write: a token", until_write::a_token_within(world)).await;
     cases.check("until write: the one ahead is lost", until_write::the_one_ahead_is_lost(world)).await;
     cases.check("until write: both are lost", until_write::both_are_lost(world)).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_in_passing_is_read() {
+    let world = World::start().await.expect("a cluster and pgweir");
+    let ways = ways::Ways::of(&world).await.expect("more tables");
+    let ways = &ways;
+    let mut cases = Cases::new();
+    for (name, write, read) in ways::WRITES {
+        cases.check(name, ways::written(ways, write, read)).await;
+    }
+    for (name, read) in ways::READS {
+        cases.check(name, ways::read(ways, read)).await;
+    }
+    cases.check("a notification", ways::notified(ways)).await;
+    cases.check("two phases", ways::two_phases(ways)).await;
+    cases.check("pipelines", ways::pipelines(ways)).await;
     cases.finish();
 }
 

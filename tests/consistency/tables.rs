@@ -138,7 +138,7 @@ impl World {
 
     fn directly(&self, read: &str) -> Result<String, Box<dyn std::error::Error>> {
         let primary = self.cluster.primary().index();
-        Ok(self.cluster.psql(primary, "app", read)?.trim().to_owned())
+        Ok(self.cluster.psql_as(primary, "app", "app", read)?.trim().to_owned())
     }
 
     async fn same_as_primary(&self, client: &mut testkit::Client, read: &str) -> Outcome {

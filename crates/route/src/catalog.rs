@@ -3,6 +3,7 @@
 //! Immutable and without I/O: `backend` reads the rows, [`Catalog::of`] makes a catalog of them, a change is a new one.
 
 mod build;
+mod hidden;
 mod objection;
 mod rows;
 mod tables;
@@ -16,11 +17,13 @@ use std::sync::{Arc, LazyLock};
 use sql::facts::{Access, Call, Facts, Name, Relation, Statement};
 
 use crate::consistency::Slots;
+use crate::reason::is_session_kind;
+use hidden::Hidden;
 use tables::Tables;
 
 pub use objection::Objected;
 pub(crate) use objection::Objection;
-pub use rows::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow, TableRow};
+pub use rows::{CalledRow, CatalogRows, FunctionRow, OperatorRow, RelationKind, RelationRow, TableRow};
 
 /// What is known of one database's catalog.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(crate) struct Known {
     casts: bool,
     /// What is touched by way of each table.
     tables: Tables,
+    /// Code that may touch any, and that statements run without naming it.
+    hidden: Hidden,
 }
 
 /// What bears one name, in several schemas.
@@ -167,7 +172,10 @@ impl Catalog {
 
     #[cold]
     fn find_read(&self, facts: &Facts) -> Slots {
-        let slots = self.tables().read_by(facts);
+        let hidden = self
+            .known()
+            .is_some_and(|known| facts.statements.iter().any(|statement| known.hidden.may_read(statement)));
+        let slots = if hidden { Slots::ANY } else { self.tables().read_by(facts) };
         facts.read.remember(self.number, slots.to_bits());
         slots
     }
@@ -183,8 +191,17 @@ impl Catalog {
 
     #[cold]
     fn find_written(&self, facts: &Facts) -> Slots {
+        let hidden = match &self.content {
+            Content::Known(known) => facts.statements.iter().any(|statement| known.hides_a_write(statement)),
+            Content::Unsettled => facts
+                .statements
+                .iter()
+                .any(|statement| statement.access == Access::Read && depends(statement)),
+            Content::Unavailable => false,
+        };
         let known = matches!(self.content, Content::Known(_));
-        let slots = self.tables().written_by(facts, known && self.clears(facts));
+        let slots =
+            if hidden { Slots::ANY } else { self.tables().written_by(facts, known && self.clears(facts)) };
         facts.wrote.remember(self.number, slots.to_bits());
         slots
     }
@@ -213,6 +230,24 @@ fn depends(statement: &Statement) -> bool {
 }
 
 impl Known {
+    /// Whether a statement may write what it doesn't name, by what it runs without naming it.
+    fn hides_a_write(&self, statement: &Statement) -> bool {
+        let code = |objection| {
+            matches!(
+                objection,
+                Objection::Function(_) | Objection::Operator(_) | Objection::Cast | Objection::Anywhere
+            )
+        };
+        match statement.access {
+            _ if is_session_kind(statement.kind) => false,
+            // What it calls isn't listed.
+            Access::Write => self.hidden.writes,
+            Access::Read | Access::Unknown => {
+                self.objection(statement).is_some_and(code) || self.tables.may_write(statement)
+            }
+        }
+    }
+
     fn objection(&self, statement: &Statement) -> Option<Objection> {
         if self.anywhere {
             return Some(Objection::Anywhere);

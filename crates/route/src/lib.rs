@@ -28,7 +28,7 @@ mod why;
 
 pub use balance::Turn;
 pub use catalog::{
-    CalledRow, Catalog, CatalogRows, FunctionRow, Objected, RelationKind, RelationRow, TableRow,
+    CalledRow, Catalog, CatalogRows, FunctionRow, Objected, OperatorRow, RelationKind, RelationRow, TableRow,
 };
 pub use choose::{NoNode, choose};
 pub use combine::combine;

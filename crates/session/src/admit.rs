@@ -142,6 +142,7 @@ impl Book {
         }
         doubt_deallocated(server, &facts);
         self.note_sent(work, server, &facts, *at.in_transaction);
+        self.note_hidden_writes(at.core, at.target, server, &facts);
         self.count_route(at, &facts);
         if self.until_write.is_some() {
             self.note_query_said(work, &facts);

@@ -16,7 +16,7 @@ use config::Consistency;
 use route::consistency::{Slots, Token, TokenError};
 use route::view::NodeIndex;
 use route::{Decision, RoleReason, RoleSource, ShardIndex, Target, TargetRole};
-use sql::facts::{Facts, HintConsistency};
+use sql::facts::{Access, Facts, HintConsistency};
 use wire::{ErrorReport, SqlState};
 
 use crate::book::Book;
@@ -119,6 +119,27 @@ impl Book {
     pub(crate) fn note_writes(&mut self, server: &Server, facts: &Facts) {
         let writes = server.handle.pool.catalog.writes(|catalog| catalog.tables_written(facts));
         self.wrote = self.wrote.and(writes);
+    }
+
+    /// Likewise of a text that looks like a read and is sent to the primary: something may write that it runs without
+    /// naming it, or under the name of something that reads.
+    #[inline]
+    pub(crate) fn note_hidden_writes(
+        &mut self,
+        core: &Core,
+        target: Target,
+        server: &Server,
+        facts: &Arc<Facts>,
+    ) {
+        if facts.access == Access::Write || target.role == TargetRole::Replica {
+            return;
+        }
+        if facts.access == Access::Read {
+            self.note_writes(server, facts);
+        }
+        if core.learned.knows(facts, self.catalogs.version) {
+            self.wrote = Slots::ANY;
+        }
     }
 
     /// No transaction is open: what was written may be seen by anyone once the client knows of it.
@@ -239,6 +260,9 @@ impl Session {
         if !self.book.tokens.is_empty() {
             self.redeem_tokens();
         }
+        if self.book.listening.is_some() {
+            self.heed_notifications();
+        }
         let (consistency, said) = self.book.consistency();
         if target.role == TargetRole::Primary || consistency == Consistency::Eventual {
             return None;
@@ -287,6 +311,18 @@ impl Session {
             let of_it = tokens.iter().filter(|token| Some(token.system) == system);
             let rounds = of_it.map(|token| cluster.positions.round_of(token));
             *floor = (*floor).max(rounds.max().unwrap_or_else(|| cluster.positions.next_round()));
+        }
+    }
+
+    /// Who was told of a commit by a notification must see it, though the writer may not have its own answer yet.
+    #[cold]
+    fn heed_notifications(&mut self) {
+        if self.book.listening.as_ref().is_some_and(|listening| listening.told.take()) {
+            let clusters = &self.group.shared.clusters;
+            self.book.floors.resize(clusters.len(), 0);
+            for (floor, cluster) in self.book.floors.iter_mut().zip(clusters) {
+                *floor = cluster.positions.next_round();
+            }
         }
     }
 

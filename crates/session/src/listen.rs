@@ -42,6 +42,8 @@ pub(crate) struct Listening {
     held_ready: bool,
     /// What was committed since the last barrier may have notified.
     wrote: bool,
+    /// Notifications were delivered since its reads last heeded them.
+    pub(crate) told: std::cell::Cell<bool>,
 }
 
 #[derive(Debug)]

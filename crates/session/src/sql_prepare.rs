@@ -186,6 +186,7 @@ impl Book {
         self.watch_code(at, server, facts, &sql);
         self.note_writer(server, facts);
         self.note_sent(work, server, facts, *at.in_transaction);
+        self.note_hidden_writes(at.core, at.target, server, facts);
         follow_transaction(facts, at.in_transaction);
         server.unnamed = None;
         work.expects.push(Expect::Names(Box::new(splicing.names)));

@@ -5,17 +5,20 @@ use std::collections::HashMap;
 use sql::facts::Name;
 use sql::{Verdict, built_in, is_primary_relation};
 
+use super::hidden::Hidden;
 use super::rows::{CalledRow, CatalogRows, RelationKind, RelationRow};
 use super::tables::Tables;
 use super::{Guarded, Known};
 
 /// Operators that the grammar writes for a keyword: IN, LIKE, BETWEEN, USING, DISTINCT, ORDER BY, SIMILAR TO …
-const BEHIND_KEYWORDS: [&str; 11] = ["=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"];
+pub(super) const BEHIND_KEYWORDS: [&str; 11] =
+    ["=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"];
 
 pub(super) fn known(rows: CatalogRows) -> Known {
     let mut known = Known { casts: rows.volatile_casts, ..Known::default() };
     let guarded = guarded(&rows);
     known.tables = Tables::of(&rows);
+    known.hidden = Hidden::of(&rows);
     for row in &rows.relations {
         if let Some(why) = guarded.get(&row.oid) {
             let named = known.relations.entry(name(&row.name)).or_default();
@@ -33,7 +36,8 @@ pub(super) fn known(rows: CatalogRows) -> Known {
         let reads = !row.volatile && !is_of_statistics(&row.schema, &row.name);
         known.functions.entry(name(&row.name)).or_default().0.push((name(&row.schema), reads));
     }
-    known.operators = rows.volatile_operators.iter().map(|operator| name(operator)).collect();
+    let volatile = rows.operators.iter().filter(|operator| operator.volatile);
+    known.operators = volatile.map(|operator| name(&operator.name)).collect();
     known.anywhere = rows.volatile_implicit_casts
         || BEHIND_KEYWORDS.iter().any(|operator| known.operators.contains(*operator));
     known

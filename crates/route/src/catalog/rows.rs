@@ -14,12 +14,18 @@ pub struct CatalogRows {
     pub calls: Vec<CalledRow>,
     /// Views, by oid, that lock rows.
     pub locks: Vec<u32>,
-    /// Names of operators that call a volatile function.
-    pub volatile_operators: Vec<String>,
+    /// Operators of the database's own.
+    pub operators: Vec<OperatorRow>,
     /// An explicit cast, or the check of a domain, calls a volatile function.
     pub volatile_casts: bool,
     /// An implicit cast does.
     pub volatile_implicit_casts: bool,
+    /// An explicit cast, or the check of a domain, calls a function that may read or write tables.
+    pub code_casts: bool,
+    /// An implicit cast does.
+    pub code_implicit_casts: bool,
+    /// Tables, by oid, that have a function of a row as if it were a column, and whether one of those is VOLATILE.
+    pub row_functions: Vec<(u32, bool)>,
     /// Tables and views of the database's own, all of them; none: they are too many to be known.
     pub tables: Vec<TableRow>,
     /// Parents and children, partitions too.
@@ -48,6 +54,19 @@ pub struct FunctionRow {
     pub name: String,
     /// Whether one of them is VOLATILE, or an aggregate over a function that is.
     pub volatile: bool,
+    /// Whether one of them is of the database's own and not written in C: it may read or write tables.
+    pub code: bool,
+}
+
+/// An operator of the database's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorRow {
+    /// Its name.
+    pub name: String,
+    /// It calls a volatile function.
+    pub volatile: bool,
+    /// It calls a function that may read or write tables.
+    pub code: bool,
 }
 
 /// A relation.

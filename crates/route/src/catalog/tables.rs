@@ -16,6 +16,8 @@ pub(super) struct Tables {
     /// Those that are just themselves.
     plain: HashSet<Name>,
     others: HashMap<Name, Reach>,
+    /// Reading these may write: code that does so runs then.
+    writing: HashSet<Name>,
 }
 
 /// What is touched by way of one name.
@@ -35,7 +37,9 @@ impl Tables {
             let reach = reaches.entry(&table.name).or_default();
             *reach = Reach { reads: reach.reads.and(reads), writes: reach.writes.and(writes) };
         }
-        let mut tables = Tables::default();
+        let writing = rows.tables.iter().filter(|table| finder.may_write(table.oid));
+        let writing = writing.map(|table| table.name.as_str().into()).collect();
+        let mut tables = Tables { writing, ..Tables::default() };
         for (name, reach) in reaches {
             let own = Slots::of(name);
             if reach.reads == own && reach.writes == own {
@@ -66,6 +70,11 @@ impl Tables {
             None => Slots::ANY,
         };
         statement.relations.iter().map(of).collect()
+    }
+
+    /// Whether a statement may write by no more than reading its tables and views.
+    pub(super) fn may_write(&self, statement: &Statement) -> bool {
+        statement.relations.iter().any(|relation| self.writing.contains(&relation.name))
     }
 
     /// The tables that a text may write. `clear`: the catalog knows its functions, and all of them only read.
@@ -134,6 +143,8 @@ struct Finder<'a> {
     /// Code runs when they are read, or written, that may touch anything.
     read_code: HashSet<u32>,
     write_code: HashSet<u32>,
+    /// … and that may write when they are read.
+    writing_code: HashSet<u32>,
 }
 
 impl<'a> Finder<'a> {
@@ -163,9 +174,33 @@ impl<'a> Finder<'a> {
                 .iter()
                 .filter(|call| unknown(&call.schema, &call.name))
                 .map(|call| call.relation)
+                .chain(rows.row_functions.iter().map(|(table, _)| *table))
+                .collect(),
+            writing_code: rows
+                .calls
+                .iter()
+                .filter(|call| call.volatile && call.schema != "pg_catalog")
+                .map(|call| call.relation)
+                .chain(rows.row_functions.iter().filter(|(_, volatile)| *volatile).map(|(table, _)| *table))
                 .collect(),
             write_code: rows.tables.iter().filter(|table| table.code).map(|table| table.oid).collect(),
         }
+    }
+
+    /// Whether reading this runs code that may write.
+    fn may_write(&self, from: u32) -> bool {
+        let mut seen = HashSet::from([root(&self.trees, from)]);
+        let mut left = vec![root(&self.trees, from)];
+        while let Some(tree) = left.pop() {
+            let alone = [tree];
+            let members = self.members.get(&tree).map_or(&alone[..], Vec::as_slice);
+            if members.iter().any(|table| self.writing_code.contains(table)) {
+                return true;
+            }
+            let read = members.iter().filter_map(|table| self.reads.get(table)).flatten();
+            left.extend(read.map(|table| root(&self.trees, *table)).filter(|table| seen.insert(*table)));
+        }
+        false
     }
 
     fn follow(&self, from: u32, way: Way) -> Slots {
@@ -217,7 +252,7 @@ mod tests {
     use sql::{Analyzer, LexSettings};
 
     use super::*;
-    use crate::catalog::{CalledRow, Catalog, TableRow};
+    use crate::catalog::{CalledRow, Catalog, FunctionRow, OperatorRow, TableRow};
 
     fn table(oid: u32, name: &str) -> TableRow {
         TableRow { oid, name: name.into(), code: false }
@@ -245,11 +280,21 @@ mod tests {
                 table(11, "twice"),
                 table(12, "twice"),
                 table(13, "secret"),
+                table(14, "computed"),
+                table(15, "jotted"),
             ],
             inherits: vec![(5, 6), (5, 7)],
             cascades: vec![(3, 4), (11, 1)],
             reads: vec![(8, 1), (8, 2), (8, 8), (9, 1)],
             calls: vec![called(9, "counts"), called(13, "may_see")],
+            operators: vec![OperatorRow { name: "<?>".into(), volatile: false, code: true }],
+            functions: vec![FunctionRow {
+                schema: "public".into(),
+                name: "upper".into(),
+                volatile: false,
+                code: true,
+            }],
+            row_functions: vec![(14, false), (15, true)],
             ..CatalogRows::default()
         })
     }
@@ -283,6 +328,11 @@ mod tests {
             ("SELECT * FROM unheard_of", any),
             ("SELECT * FROM pg_class", Slots::NONE),
             ("SELECT counts()", any),
+            ("SELECT c.lines FROM computed c", any),
+            ("SELECT 1 <?> id FROM a", any),
+            ("SELECT upper(a) FROM a", any),
+            ("SELECT pg_catalog.upper('x') FROM a", slots(&["a"])),
+            ("SELECT 1::int + id FROM a", slots(&["a"])),
             ("SELECT query_to_xml('TABLE a', true, true, '')", any),
         ] {
             assert_eq!(analyzed(sql, |facts| catalog.tables_read(facts)), expected, "{sql}");
@@ -296,6 +346,9 @@ mod tests {
         for (sql, expected) in [
             ("SELECT * FROM a", Slots::NONE),
             ("SELECT * FROM a FOR UPDATE", Slots::NONE),
+            ("SELECT j.jot FROM jotted j", any),
+            ("SELECT c.lines FROM computed c", Slots::NONE),
+            ("SELECT 1 <?> id FROM a", Slots::NONE),
             ("BEGIN", Slots::NONE),
             ("COMMIT", Slots::NONE),
             ("SET work_mem = '1MB'", Slots::NONE),

@@ -7,7 +7,7 @@ use crate::decision::{Request, SessionRouting};
 use crate::testing::unsharded;
 
 fn function(schema: &str, name: &str, volatile: bool) -> FunctionRow {
-    FunctionRow { schema: schema.into(), name: name.into(), volatile }
+    FunctionRow { schema: schema.into(), name: name.into(), volatile, code: schema != "pg_catalog" }
 }
 
 fn relation(oid: u32, name: &str, kind: RelationKind) -> RelationRow {
@@ -120,6 +120,10 @@ fn the_catalog_decides_what_the_text_leaves_open() {
     }
 }
 
+fn volatile(name: &str) -> crate::OperatorRow {
+    crate::OperatorRow { name: name.into(), volatile: true, code: true }
+}
+
 #[test]
 fn operators_and_casts_that_write_are_minded() {
     let with = |change: fn(&mut CatalogRows), sql: &str| {
@@ -127,10 +131,10 @@ fn operators_and_casts_that_write_are_minded() {
         change(&mut rows);
         words(Catalog::of(rows), sql)
     };
-    let operator = |rows: &mut CatalogRows| rows.volatile_operators = vec!["<=>".into()];
+    let operator = |rows: &mut CatalogRows| rows.operators = vec![volatile("<=>")];
     assert!(with(operator, "SELECT 1 <=> 2").starts_with("primary: an operator <=>"));
     assert_eq!(with(operator, "SELECT 1 < 2"), "replica: reads only");
-    let common = |rows: &mut CatalogRows| rows.volatile_operators = vec!["=".into()];
+    let common = |rows: &mut CatalogRows| rows.operators = vec![volatile("=")];
     assert!(with(common, "SELECT * FROM a JOIN b USING (c)").starts_with("primary: the database has"));
     let cast = |rows: &mut CatalogRows| rows.volatile_casts = true;
     for sql in ["SELECT 'x'::mood", "SELECT CAST('x' AS mood)", "SELECT mood 'x'"] {

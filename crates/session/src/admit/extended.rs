@@ -148,6 +148,7 @@ impl Book {
         self.note_writer(server, &text.facts);
         doubt_deallocated(server, &text.facts);
         self.note_sent(work, server, &text.facts, *at.in_transaction);
+        self.note_hidden_writes(at.core, at.target, server, &text.facts);
         self.count_route(at, &text.facts);
         if self.until_write.is_some() {
             self.note_bind_said(work, &text.facts, &text.statement.sql, &text.statement.types);

@@ -192,11 +192,13 @@ impl Listening {
     /// Appends what has come to what the client gets.
     fn deliver(&self, work: &mut Work, room: usize) -> Result<(), End> {
         let mut closed = Ok(());
+        let before = work.down.unsent_out();
         for place in &self.places {
             if let Err(why) = place.subscription.mailbox().take(room, work.down.inject()) {
                 closed = Err(closed_by(why));
             }
         }
+        self.told.set(self.told.get() || work.down.unsent_out() > before);
         closed
     }
 }

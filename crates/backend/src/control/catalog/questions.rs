@@ -3,7 +3,7 @@
 //! What views and policies call is found in their rules as `pg_rewrite` and `pg_policy` keep them, node trees in which
 //! each call has its function's oid: `pg_depend` says nothing of built-in functions.
 
-use route::{CalledRow, CatalogRows, FunctionRow, RelationKind, RelationRow, TableRow};
+use route::{CalledRow, CatalogRows, FunctionRow, OperatorRow, RelationKind, RelationRow, TableRow};
 use thiserror::Error;
 use tokio_postgres::{Client, Row};
 
@@ -29,6 +29,8 @@ SELECT concat_ws(' ', \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_cast WHERE oid >= 16384), \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_trigger WHERE NOT tgisinternal), \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_attrdef), \
+  (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_index \
+    WHERE indexprs IS NOT NULL OR indpred IS NOT NULL), \
   (SELECT count(*) || ':' || coalesce(sum(xmin::text::int8), 0) FROM pg_constraint \
     WHERE contypid <> 0 OR contype IN ('c', 'f')))";
 
@@ -37,7 +39,9 @@ const FUNCTIONS: &str = "\
 SELECT n.nspname::text, p.proname::text, bool_or(p.provolatile = 'v' OR EXISTS ( \
          SELECT FROM pg_aggregate a JOIN pg_proc t \
              ON t.oid IN (a.aggtransfn, a.aggfinalfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
-          WHERE p.prokind = 'a' AND a.aggfnoid = p.oid AND t.provolatile = 'v')) \
+          WHERE p.prokind = 'a' AND a.aggfnoid = p.oid AND t.provolatile = 'v')), \
+       bool_or(p.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_language l \
+          WHERE l.oid = p.prolang AND l.lanname IN ('c', 'internal'))) \
   FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
  WHERE p.prokind <> 'p' AND (p.oid >= 16384 OR n.nspname = 'pg_catalog') \
  GROUP BY 1, 2";
@@ -55,14 +59,17 @@ SELECT i.inhparent, i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.i
  WHERE c.relkind = 'f' OR c.relhassubclass OR (c.relpersistence = 'u' AND c.relkind IN ('r', 'p'))";
 
 /// Tables and views, and whether a write to one runs code that may touch another: a trigger, a rule, a function of the
-/// database's own in a default or a check. (One written in C is taken not to: `uuid_generate_v4()` and its like.)
+/// database's own in a default, a check, an index or a column's domain. (One written in C is taken not to: `uuid_generate_v4()` and its like.)
 const TABLES: &str = "\
 SELECT c.oid, c.relname::text, \
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
     OR (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')) \
     OR c.oid IN (SELECT x.relation \
          FROM (SELECT adrelid AS relation, adbin::text AS tree FROM pg_attrdef \
-               UNION ALL SELECT conrelid, conbin::text FROM pg_constraint WHERE contype = 'c') x, \
+               UNION ALL SELECT conrelid, conbin::text FROM pg_constraint WHERE contype = 'c' \
+               UNION ALL SELECT indrelid, concat(indexprs::text, indpred::text) FROM pg_index WHERE indexrelid >= 16384 \
+               UNION ALL SELECT a.attrelid, k.conbin::text FROM pg_constraint k JOIN pg_attribute a ON a.atttypid = k.contypid \
+                          WHERE k.contypid <> 0) x, \
               regexp_matches(x.tree, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
          JOIN pg_proc p ON p.oid = m[1]::oid JOIN pg_language l ON l.oid = p.prolang \
         WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')) \
@@ -89,8 +96,17 @@ SELECT DISTINCT o.relation, \
  WHERE m[2] IS DISTINCT FROM '0'";
 
 const OPERATORS: &str = "\
-SELECT DISTINCT o.oprname::text FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode \
- WHERE o.oid >= 16384 AND p.provolatile = 'v'";
+SELECT o.oprname::text, bool_or(p.provolatile = 'v'), bool_or(l.lanname NOT IN ('c', 'internal')) \
+  FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode JOIN pg_language l ON l.oid = p.prolang \
+ WHERE o.oid >= 16384 GROUP BY 1";
+
+/// Functions of one row, which may be written as if they were columns of its table.
+const ROW_FUNCTIONS: &str = "\
+SELECT c.oid, bool_or(p.provolatile = 'v') \
+  FROM pg_proc p JOIN pg_type t ON t.oid = p.proargtypes[0] JOIN pg_class c ON c.oid = t.typrelid \
+  JOIN pg_language l ON l.oid = p.prolang \
+ WHERE p.prokind = 'f' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AND p.oid >= 16384 \
+   AND l.lanname NOT IN ('c', 'internal') AND c.relkind IN ('r', 'p', 'v', 'm', 'f') GROUP BY 1";
 
 /// Explicit casts and domains' checks; implicit casts.
 const CASTS: &str = "\
@@ -99,7 +115,14 @@ SELECT EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc \
     OR EXISTS (SELECT FROM pg_constraint c, regexp_matches(c.conbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
                  JOIN pg_proc p ON p.oid = m[1]::oid WHERE c.contypid <> 0 AND p.provolatile = 'v'), \
        EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc \
-                WHERE k.oid >= 16384 AND p.provolatile = 'v' AND k.castcontext = 'i')";
+                WHERE k.oid >= 16384 AND p.provolatile = 'v' AND k.castcontext = 'i'), \
+       EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc JOIN pg_language l ON l.oid = p.prolang \
+                WHERE k.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')) \
+    OR EXISTS (SELECT FROM pg_constraint c, regexp_matches(c.conbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+                 JOIN pg_proc p ON p.oid = m[1]::oid JOIN pg_language l ON l.oid = p.prolang \
+                WHERE c.contypid <> 0 AND p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')), \
+       EXISTS (SELECT FROM pg_cast k JOIN pg_proc p ON p.oid = k.castfunc JOIN pg_language l ON l.oid = p.prolang \
+                WHERE k.oid >= 16384 AND l.lanname NOT IN ('c', 'internal') AND k.castcontext = 'i')";
 
 /// What tells one state of a catalog from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,13 +154,16 @@ async fn rows(client: &Client) -> Result<CatalogRows, AnswerError> {
         functions: each(client, "functions", FUNCTIONS, function).await?,
         relations: each(client, "relations", RELATIONS, relation).await?,
         reads: each(client, "children", CHILDREN, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?,
-        volatile_operators: each(client, "operators", OPERATORS, |row| row.try_get(0)).await?,
+        operators: each(client, "operators", OPERATORS, operator).await?,
         ..CatalogRows::default()
     };
     let pair = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
     let tables = async {
         rows.inherits = each(client, "children", INHERITS, pair).await?;
         rows.cascades = each(client, "foreign keys", CASCADES, pair).await?;
+        rows.row_functions =
+            each(client, "functions of rows", ROW_FUNCTIONS, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .await?;
         rows.tables = each(client, "tables", TABLES, table).await?;
         Ok(())
     };
@@ -148,6 +174,7 @@ async fn rows(client: &Client) -> Result<CatalogRows, AnswerError> {
     }
     let casts = client.query_one(CASTS, &[]).await?;
     (rows.volatile_casts, rows.volatile_implicit_casts) = (casts.try_get(0)?, casts.try_get(1)?);
+    (rows.code_casts, rows.code_implicit_casts) = (casts.try_get(2)?, casts.try_get(3)?);
     let named = each(client, "rules", NAMED, named).await?;
     let mut called = Vec::new();
     for (relation, what, oid) in named {
@@ -199,7 +226,16 @@ async fn each<T>(
 }
 
 fn function(row: &Row) -> Result<FunctionRow, tokio_postgres::Error> {
-    Ok(FunctionRow { schema: row.try_get(0)?, name: row.try_get(1)?, volatile: row.try_get(2)? })
+    Ok(FunctionRow {
+        schema: row.try_get(0)?,
+        name: row.try_get(1)?,
+        volatile: row.try_get(2)?,
+        code: row.try_get(3)?,
+    })
+}
+
+fn operator(row: &Row) -> Result<OperatorRow, tokio_postgres::Error> {
+    Ok(OperatorRow { name: row.try_get(0)?, volatile: row.try_get(1)?, code: row.try_get(2)? })
 }
 
 fn relation(row: &Row) -> Result<RelationRow, tokio_postgres::Error> {
