@@ -4,6 +4,8 @@
 
 #[path = "failures/clients.rs"]
 mod clients;
+#[path = "failures/half_open.rs"]
+mod half_open;
 #[path = "failures/network.rs"]
 mod network;
 #[path = "failures/servers.rs"]
@@ -25,6 +27,14 @@ async fn clients_outlive_their_servers() {
     let world = World::start();
     let mut cases = Cases::new();
     servers::run(&world, &mut cases).await;
+    cases.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_vanishes_without_a_word_is_noticed() {
+    let world = World::start();
+    let mut cases = Cases::new();
+    half_open::run(&world, &mut cases).await;
     cases.finish();
 }
 

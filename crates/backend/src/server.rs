@@ -104,6 +104,11 @@ impl Handle {
         }
     }
 
+    /// Its node is down, or isn't used any more.
+    pub fn is_unusable(&self) -> bool {
+        !self.pool.cluster.view().is_usable(self.pool.node.id.node)
+    }
+
     #[cold]
     fn is_young(&self) -> bool {
         let young = self.opened.elapsed() < UNSAID;

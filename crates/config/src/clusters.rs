@@ -45,7 +45,7 @@ fn cluster(entry: &NamedEntry<raw::Cluster>, fleet: u32, context: &Context<'_>) 
         dbname: owned(&raw.dbname),
         control: control(&raw.control, context),
         tls: tls(&raw.tls, context),
-        keepalive: keepalive(&raw.tcp_keepalive.clone_or_default()),
+        keepalive: keepalive(&raw.tcp_keepalive.clone_or_default(), TO_SERVERS),
         server_connections: budget(&raw, fleet, context),
         patroni: crate::patroni::patroni(&raw, context),
         nodes,
@@ -149,14 +149,22 @@ fn tls(said: &Said<raw::ServerTls>, context: &Context<'_>) -> ServerTls {
     ServerTls { mode, ca }
 }
 
-pub(crate) fn keepalive(raw: &raw::Keepalive) -> Keepalive {
-    let seconds = |said: &Said<crate::scalar::Span>, default: u64| {
-        said.get().map_or(Duration::from_secs(default), |span| span.0)
-    };
+/// Connections to servers, and those of clients: one that takes its time to read is alive.
+pub(crate) const TO_SERVERS: Keepalive = Keepalive {
+    idle: Duration::from_secs(30),
+    interval: Duration::from_secs(10),
+    count: 3,
+    user_timeout: Duration::from_secs(30),
+};
+pub(crate) const TO_CLIENTS: Keepalive =
+    Keepalive { idle: Duration::from_secs(60), user_timeout: Duration::ZERO, ..TO_SERVERS };
+
+pub(crate) fn keepalive(raw: &raw::Keepalive, default: Keepalive) -> Keepalive {
+    let span = |said: &Said<crate::scalar::Span>, default| said.get().map_or(default, |span| span.0);
     Keepalive {
-        idle: seconds(&raw.idle, 30),
-        interval: seconds(&raw.interval, 10),
-        count: raw.count.get().and_then(|count| u32::try_from(count.0).ok()).unwrap_or(3),
-        user_timeout: seconds(&raw.user_timeout, 30),
+        idle: span(&raw.idle, default.idle),
+        interval: span(&raw.interval, default.interval),
+        count: raw.count.get().and_then(|count| u32::try_from(count.0).ok()).unwrap_or(default.count),
+        user_timeout: span(&raw.user_timeout, default.user_timeout),
     }
 }

@@ -1,7 +1,7 @@
 //! `databases`, checked; a URL makes a cluster and a user as well.
 
 use crate::check::{Context, owned};
-use crate::clusters::keepalive;
+use crate::clusters::{TO_SERVERS, keepalive};
 use crate::error::Place;
 use crate::model::{
     Cluster, ClusterId, Config, Control, Database, Node, Placement, ServerTls, StoredPassword, TlsMode,
@@ -179,7 +179,7 @@ fn cluster_of(name: &str, target: &url::Target, place: Place, context: &Context<
         dbname: target.dbname.clone(),
         control: target.user.clone().map(|user| Control { user, password: target.password.clone() }),
         tls: ServerTls { mode, ca: target.sslrootcert.as_deref().map(|path| context.resolve(path)) },
-        keepalive: keepalive(&raw::Keepalive::default()),
+        keepalive: keepalive(&raw::Keepalive::default(), TO_SERVERS),
         server_connections: None,
         patroni: Vec::new(),
         nodes,

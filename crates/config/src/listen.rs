@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::check::{Context, owned};
 use crate::choices::{LogFormat, LogLevel};
+use crate::clusters::{TO_CLIENTS, keepalive};
 use crate::model::{ExtraListener, Instance, Listen, ListenTls, Log, TlsMode};
 use crate::raw;
 use crate::scalar::word;
@@ -54,6 +55,7 @@ pub(crate) fn listen(raw: &raw::Listen, context: &Context<'_>) -> Listen {
         },
         http,
         tls: tls(raw, context),
+        keepalive: keepalive(&raw.tcp_keepalive.clone_or_default(), TO_CLIENTS),
         extra: extra.iter().filter_map(|said| extra_listener(said, context)).collect(),
     };
     check_distinct(raw, &listen, context);

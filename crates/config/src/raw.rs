@@ -81,6 +81,9 @@ shapes! {
         http: Option<Address>,
         /// TLS towards clients.
         tls: ListenTls,
+        /// How soon a client is noticed that vanished without a word; default: idle 60s, interval 10s, count 3,
+        /// user_timeout 0s.
+        tcp_keepalive: Keepalive,
         /// Further listeners with a meaning of their own.
         extra: Vec<Said<ExtraListener>>,
     }
@@ -311,13 +314,14 @@ shapes! {
     }
 
     Keepalive {
-        /// Idle time before the first probe; default 30s.
+        /// Idle time before the first probe; default 30s to servers, 60s to clients.
         idle: Span,
         /// Between probes; default 10s.
         interval: Span,
         /// Probes; default 3.
         count: Count,
-        /// How long sent bytes may stay unacknowledged; default 30s.
+        /// How long sent bytes may stay unacknowledged; default 30s to servers. 0s leaves it to the system, the default
+        /// to clients: one that takes its time to read is not to be cut off.
         user_timeout: Span,
     }
 

@@ -2,7 +2,7 @@
 
 use crate::choices::{LogFormat, LogLevel};
 use crate::listen::{DEFAULT_SHAPES, DEFAULT_TCP};
-use crate::model::{Config, PoolSettings, Share};
+use crate::model::{Config, Keepalive, PoolSettings, Share};
 use crate::pool::{default_pool, default_route};
 use crate::scalar::word;
 use crate::units::{write_bytes, write_duration, write_lag, write_optional};
@@ -28,6 +28,12 @@ const ROWS: &[Row] = &[
         false,
         || "127.0.0.1:9632".into(),
         |c| c.listen.http.map_or_else(null, |address| address.to_string()),
+    ),
+    (
+        "listen.tcp_keepalive",
+        false,
+        || write_keepalive(crate::clusters::TO_CLIENTS),
+        |c| write_keepalive(c.listen.keepalive),
     ),
     ("listen.extra", false, String::new, |c| {
         let extra: Vec<String> = c
@@ -166,6 +172,13 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         (!changeable && value(old) != value(new)).then(|| (*key).to_owned())
     };
     ROWS.iter().filter_map(value_of).collect()
+}
+
+fn write_keepalive(keepalive: Keepalive) -> String {
+    let [idle, interval, user_timeout] =
+        [keepalive.idle, keepalive.interval, keepalive.user_timeout].map(write_duration);
+    let count = keepalive.count;
+    format!("{{idle: {idle}, interval: {interval}, count: {count}, user_timeout: {user_timeout}}}")
 }
 
 #[cfg(test)]

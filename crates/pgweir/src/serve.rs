@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use backend::control::{self, Watch};
 use backend::{CorePools, Directory, Remote, Statements};
 use config::{Config, TlsMode};
-use net::{ClientCertificate, CoreHandle, Cores, Listener, ServerTls, SocketOptions};
+use net::{ClientCertificate, CoreHandle, Cores, Keepalive, Listener, ServerTls, SocketOptions};
 use session::door::Door;
 use session::{Context, Core, Seats, Stop};
 use tokio::signal::unix::{SignalKind, signal};
@@ -132,14 +132,19 @@ fn start_cores(config: &Config, context: &Arc<Context>) -> anyhow::Result<Cores<
 
 fn bind(config: &Config) -> anyhow::Result<Vec<(Listener, Option<config::RoleSetting>)>> {
     let mut listeners = Vec::new();
+    let config::Keepalive { idle, interval, count, user_timeout } = config.listen.keepalive;
+    let options = SocketOptions {
+        keepalive: Some(Keepalive { idle, interval, count }),
+        user_timeout: Some(user_timeout),
+    };
     for address in &config.listen.tcp {
-        listeners.push((Listener::tcp(*address, SocketOptions::default())?, None));
+        listeners.push((Listener::tcp(*address, options)?, None));
     }
     if let (Some(folder), Some(first)) = (&config.listen.unix_dir, config.listen.tcp.first()) {
         listeners.push((Listener::unix(folder, first.port())?, None));
     }
     for extra in &config.listen.extra {
-        listeners.push((Listener::tcp(extra.tcp, SocketOptions::default())?, extra.role));
+        listeners.push((Listener::tcp(extra.tcp, options)?, extra.role));
     }
     Ok(listeners)
 }

@@ -106,9 +106,6 @@ impl Session {
 
     /// Its node is down, or isn't used any more.
     pub(crate) fn server_is_unusable(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| {
-            let pool = held.lease.pool();
-            !pool.shared.cluster.view().is_usable(pool.shared.node.id.node)
-        })
+        self.held.as_ref().is_some_and(|held| held.lease.handle.is_unusable())
     }
 }

@@ -314,6 +314,15 @@ impl Client {
         self.stream.reset();
     }
 
+    /// From here on it takes no packets any more, not even to acknowledge them, as a client whose machine or network is
+    /// gone: nothing is closed. Over TCP, on Linux.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn vanish(&self) -> Result<()> {
+        self.stream.drop_all_packets().map_err(Error::io("drop all packets"))
+    }
+
     async fn frame_before(&mut self, deadline: Instant) -> Result<Frame, Missing> {
         loop {
             if let Some(frame) = self.take_frame()? {

@@ -78,13 +78,25 @@ impl Stream {
 
     /// Closes with RST instead of FIN, where there is TCP.
     pub(crate) fn reset(self) {
-        let tcp = match &self {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-            Stream::Unix(_) => return,
-        };
+        let Some(tcp) = self.tcp() else { return };
         // It can't fail on a socket that is open.
         let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// The kernel drops what comes, before TCP sees it.
+    pub(crate) fn drop_all_packets(&self) -> io::Result<()> {
+        let Some(tcp) = self.tcp() else { return Err(io::ErrorKind::Unsupported.into()) };
+        // BPF: return 0 bytes of it.
+        let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
+        socket2::SockRef::from(tcp).attach_filter(&[nothing])
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(tcp) => Some(tcp),
+            Stream::Tls(tls) => Some(tls.get_ref().0),
+            Stream::Unix(_) => None,
+        }
     }
 }
 

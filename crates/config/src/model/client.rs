@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{PoolOverrides, RoleSetting, RouteOverrides, Secret};
+use super::{Keepalive, PoolOverrides, RoleSetting, RouteOverrides, Secret};
 
 /// `listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Listen {
     pub http: Option<SocketAddr>,
     /// TLS towards clients.
     pub tls: ListenTls,
+    /// How soon a client that has vanished is noticed.
+    pub keepalive: Keepalive,
     /// Further listeners.
     pub extra: Vec<ExtraListener>,
 }

@@ -84,7 +84,7 @@ pub struct ServerTls {
 }
 
 /// `clusters.*.tcp_keepalive`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
     /// Idle time before the first probe.
     pub idle: Duration,

@@ -11,7 +11,7 @@ use wire::ErrorReport;
 use super::Watch;
 use super::examine::{Answer, examine};
 use crate::book::PinnedTo;
-use crate::cell::Doing;
+use crate::cell::{Doing, Signal};
 use crate::pins;
 use crate::reply::Broken;
 use crate::session::{End, Session};
@@ -44,9 +44,18 @@ impl Session {
         }
         self.cell.set_doing(Doing::Idle, Instant::now());
         let listens = self.book.pin == Some(PinReason::Listen);
+        let handle = Rc::clone(&held.lease.handle);
         let asked = examine(&self.core, &mut held.lease, &mut watch, work.down.inject(), listens);
-        let asked = tokio::time::timeout(ANSWERED, asked).await;
-        match asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        let asked = tokio::time::timeout(ANSWERED, asked);
+        let cut = poll_fn(|cx| {
+            let told = self.cell.poll_signal(cx) == Some(Signal::ServerUnusable);
+            if told && handle.is_unusable() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let asked = tokio::select! {
+            asked = asked => asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())),
+            () = cut => Err(std::io::ErrorKind::ConnectionAborted.into()),
+        };
+        match asked {
             Ok(Ok(answer)) => {
                 if watch.redefines {
                     self.core.context.new_code();
