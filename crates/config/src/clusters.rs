@@ -165,6 +165,6 @@ pub(crate) fn keepalive(raw: &raw::Keepalive, default: Keepalive) -> Keepalive {
         idle: span(&raw.idle, default.idle),
         interval: span(&raw.interval, default.interval),
         count: raw.count.get().and_then(|count| u32::try_from(count.0).ok()).unwrap_or(default.count),
-        user_timeout: span(&raw.user_timeout, default.user_timeout),
+        user_timeout: raw.user_timeout.get().map_or(default.user_timeout, |wait| wait.0),
     }
 }

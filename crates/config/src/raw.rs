@@ -322,7 +322,7 @@ shapes! {
         count: Count,
         /// How long sent bytes may stay unacknowledged; default 30s to servers. 0s leaves it to the system, the default
         /// to clients: one that takes its time to read is not to be cut off.
-        user_timeout: Span,
+        user_timeout: Wait,
     }
 
     Node {
