@@ -119,20 +119,16 @@ def measure_all(plan, folder, cluster, work, clients):
 
 
 def idle(plan, folder, cluster, tls):
-    """Resident memory before and with so many idle clients, each round against a fresh process; only of proxies that have
-    fewer server connections than clients."""
+    """Resident memory before and with so many idle clients: once, as it hardly differs from time to time. Only of proxies
+    that have fewer server connections than clients."""
     work = next(work for work in WORKLOADS if work.name == ("tls" if tls else "simple"))
-    once = replace(plan, only=plan.only & {"pgbouncer", "pgweir"})
     results = {}
-    for turn in range(plan.rounds):
-        for target in make_targets(once, folder, cluster, work, plan.idle):
-            key = next((known for known in results if known.name == target.name), target)
-            if isinstance(results.setdefault(key, []), str):
-                continue
-            value = attempt(results, key, lambda target=target: measure_idle(target, plan.idle, tls))
-            if value is not None:
-                results[key].append(value)
-                say(f"  round {turn + 1} of {plan.rounds}, {target.name}: {describe(value)}")
+    for target in make_targets(replace(plan, only=plan.only & {"pgbouncer", "pgweir"}), folder, cluster, work, plan.idle):
+        results[target] = []
+        value = attempt(results, target, lambda target=target: measure_idle(target, plan.idle, tls))
+        if value is not None:
+            results[target].append(value)
+            say(f"  {target.name}: {describe(value)}")
     return results
 
 
