@@ -28,16 +28,17 @@ const SEVERAL: u32 = u32::MAX;
 pub struct SequenceUse {
     /// Handovers until nobody is taken to ask; or `USED`.
     probation: AtomicU32,
-    /// How often a connection may yet be kept for a question that doesn't come, after what may have called nextval.
+    /// How often a connection may yet be kept for a question that doesn't come. What says `nextval` or asks has accounts
+    /// of its own: most of those that write ask nothing, and many sessions ask once for each row that they write.
     after_write: AtomicU32,
-    /// Likewise after a question: many sessions ask once for each row that they write.
+    after_call: AtomicU32,
     after_question: AtomicU32,
 }
 
 impl Default for SequenceUse {
     fn default() -> Self {
-        let (after_write, after_question) = Default::default();
-        Self { probation: AtomicU32::new(PROBATION), after_write, after_question }
+        let (after_write, after_call, after_question) = Default::default();
+        Self { probation: AtomicU32::new(PROBATION), after_write, after_call, after_question }
     }
 }
 
@@ -45,8 +46,9 @@ impl SequenceUse {
     /// Somebody asks, or may: from here on for good.
     pub fn note(&self) {
         if self.probation.swap(USED, Ordering::Relaxed) != USED {
-            self.after_write.store(SAVED, Ordering::Relaxed);
-            self.after_question.store(SAVED, Ordering::Relaxed);
+            for saved in [&self.after_write, &self.after_call, &self.after_question] {
+                saved.store(SAVED, Ordering::Relaxed);
+            }
         }
     }
 
@@ -56,19 +58,35 @@ impl SequenceUse {
         let follows = match owner.lately {
             _ if !owner.is_only(session) => Lately::Wrote, // it would have been worth it
             Lately::Nothing => owner.before,
-            Lately::Wrote | Lately::Asked => Lately::Nothing, // in the same transaction
+            Lately::Wrote | Lately::Called | Lately::Asked => Lately::Nothing, // in the same transaction
         };
-        if let Some(saved) = self.saved(follows) {
+        self.save(follows);
+        owner.lately = Lately::Asked;
+        owner.kept = None;
+    }
+
+    /// A text says that this session calls nextval or setval, on the connection of this owner.
+    #[cold]
+    pub fn note_call(&self, owner: &mut SequenceOwner, session: u32) {
+        if owner.is_only(session) && owner.lately == Lately::Nothing && owner.before == Lately::Asked {
+            self.save(Lately::Asked); // whoever asks between its calls needs the connection for those too
+        }
+        owner.note(session, Lately::Called);
+    }
+
+    /// Something has followed for which a connection was kept, or would have been better.
+    fn save(&self, lately: Lately) {
+        if let Some(saved) = self.saved(lately) {
             let more = |saved: u32| (saved < SAVED).then(|| SAVED.min(saved + WORTH));
             let _ = saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }
-        owner.lately = Lately::Asked;
     }
 
     fn saved(&self, lately: Lately) -> Option<&AtomicU32> {
         match lately {
             Lately::Nothing => None,
             Lately::Wrote => Some(&self.after_write),
+            Lately::Called => Some(&self.after_call),
             Lately::Asked => Some(&self.after_question),
         }
     }
@@ -114,21 +132,24 @@ pub struct SequenceOwner {
 
 /// What a session did with sequences since it has the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Lately {
+pub enum Lately {
+    /// Nothing that a question follows.
     #[default]
     Nothing,
     /// It may have called nextval.
     Wrote,
+    /// It has said so.
+    Called,
     /// It has asked for what that gave.
     Asked,
 }
 
 impl SequenceOwner {
-    /// A session (by the process id that its client was told) runs what may call nextval. `likely`: a question may follow.
+    /// A session (by the process id that its client was told) runs what may call nextval.
     #[inline]
-    pub fn note(&mut self, session: u32, likely: bool) {
-        if likely {
-            self.lately = Lately::Wrote;
+    pub fn note(&mut self, session: u32, lately: Lately) {
+        if lately != Lately::Nothing {
+            self.lately = lately;
         }
         if self.session != session {
             self.session = if self.session == 0 { session } else { SEVERAL };
@@ -148,11 +169,12 @@ impl SequenceOwner {
     #[cold]
     fn keep_after(&mut self, lately: Lately, uses: &SequenceUse) -> Option<Instant> {
         let now = Instant::now();
-        if lately == Lately::Nothing && self.is_kept(now) {
-            return self.kept; // it was something else: the question may follow yet
+        if self.session != SEVERAL && uses.keeps(lately) {
+            (self.before, self.kept) = (lately, Some(now + KEPT));
+        } else if !self.is_kept(now) || self.session == SEVERAL {
+            (self.before, self.kept) = (lately, None);
         }
-        self.before = lately;
-        self.kept = (self.session != SEVERAL && uses.keeps(lately)).then(|| now + KEPT);
+        // If it is kept for something before that, the question may follow yet.
         self.kept
     }
 
@@ -202,11 +224,11 @@ mod tests {
     fn a_connection_knows_its_only_writer() {
         let mut owner = SequenceOwner::default();
         assert!(owner.is_nobody());
-        owner.note(7, true);
-        owner.note(7, false);
+        owner.note(7, Lately::Wrote);
+        owner.note(7, Lately::Nothing);
         assert!(owner.is_only(7) && !owner.is_only(8) && !owner.is_nobody());
-        owner.note(8, true);
-        owner.note(7, true);
+        owner.note(8, Lately::Wrote);
+        owner.note(7, Lately::Wrote);
         assert!(!owner.is_only(7) && !owner.is_only(8) && !owner.is_nobody());
         owner.discard();
         assert!(owner.is_nobody());
@@ -216,34 +238,59 @@ mod tests {
     fn a_connection_is_kept_for_as_long_as_questions_follow() {
         let uses = SequenceUse::default();
         let mut owner = SequenceOwner::default();
-        owner.note(7, true);
+        owner.note(7, Lately::Wrote);
         assert!(owner.keep(&uses).is_none(), "nobody has asked");
         uses.note();
         assert!(owner.keep(&uses).is_none(), "nothing was done since");
-        owner.note(7, false);
+        owner.note(7, Lately::Nothing);
         assert!(owner.keep(&uses).is_none(), "no question will follow");
-        owner.note(7, true);
+        owner.note(7, Lately::Wrote);
         let until = owner.keep(&uses);
         assert!(until.is_some_and(|until| until > Instant::now()) && owner.is_kept(Instant::now()));
-        owner.note(7, false);
+        owner.note(7, Lately::Nothing);
         assert_eq!(owner.keep(&uses), until, "the question may follow yet");
         for _ in 1..SAVED {
-            owner.note(7, true);
+            owner = SequenceOwner::default();
+            owner.note(7, Lately::Wrote);
             assert!(owner.keep(&uses).is_some());
         }
-        owner.note(7, true);
+        owner = SequenceOwner::default();
+        owner.note(7, Lately::Wrote);
         assert!(owner.keep(&uses).is_none() && !owner.is_kept(Instant::now()), "no question followed");
         uses.note_question(&mut owner, 7);
         assert!(owner.keep(&uses).is_some(), "another may follow");
         for _ in 0..100 {
-            owner.note(7, true);
+            owner.note(7, Lately::Wrote);
             assert!(owner.keep(&uses).is_some());
             uses.note_question(&mut owner, 7);
             owner.keep(&uses);
         }
-        owner.note(7, true);
-        owner.note(8, true);
+        owner.note(7, Lately::Wrote);
+        owner.note(8, Lately::Wrote);
         assert!(owner.keep(&uses).is_none(), "it is nobody's");
+    }
+
+    #[test]
+    fn what_says_nextval_is_kept_whatever_others_write() {
+        let uses = SequenceUse::default();
+        let mut owner = SequenceOwner::default();
+        uses.note();
+        owner.note(7, Lately::Wrote);
+        while owner.keep(&uses).is_some() {
+            owner = SequenceOwner::default();
+            owner.note(7, Lately::Wrote);
+        }
+        uses.note_call(&mut owner, 7);
+        let until = owner.keep(&uses);
+        assert!(until.is_some());
+        owner.note(7, Lately::Wrote);
+        assert_eq!(owner.keep(&uses), until, "the question may follow yet");
+        for _ in 0..100 {
+            uses.note_question(&mut owner, 7);
+            assert!(owner.keep(&uses).is_some());
+            uses.note_call(&mut owner, 7);
+            assert!(owner.keep(&uses).is_some());
+        }
     }
 
     #[test]
@@ -253,7 +300,7 @@ mod tests {
         uses.note();
         let mut kept = 0;
         for _ in 0..100 {
-            owner.note(7, true);
+            owner.note(7, Lately::Wrote);
             assert!(owner.keep(&uses).is_some());
             uses.note_question(&mut owner, 7);
             kept += u32::from(owner.keep(&uses).is_some());
@@ -261,7 +308,7 @@ mod tests {
         assert_eq!(kept, SAVED);
         // Written and asked in one transaction: nothing follows.
         for _ in 0..SAVED + 1 {
-            owner.note(7, true);
+            owner.note(7, Lately::Wrote);
             uses.note_question(&mut owner, 7);
             owner.keep(&uses);
         }

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use backend::sequences::Lately;
 use backend::{Lease, LocalPool, Server};
 use config::PoolMode;
 use sql::facts::{Access, Facts, Kind};
@@ -26,7 +27,12 @@ impl Book {
             if !self.wrote_last_on(server) {
                 self.move_writer(server);
             }
-            server.sequences.note(self.pid, facts.hidden.nextval == Nextval::Likely);
+            let Server { sequences, handle, .. } = server;
+            match facts.hidden.nextval {
+                Nextval::No | Nextval::Hardly => sequences.note(self.pid, Lately::Nothing),
+                Nextval::Likely => sequences.note(self.pid, Lately::Wrote),
+                Nextval::Named => handle.pool.sequences.note_call(sequences, self.pid),
+            }
         }
     }
 

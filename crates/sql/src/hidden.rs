@@ -37,18 +37,21 @@ pub enum Nextval {
     No,
     /// It may, by a trigger or what a command runs, but that isn't usual.
     Hardly,
-    /// It does, or well may: by a column's default, or in a function.
+    /// It well may: by a column's default, or in a function.
     Likely,
+    /// It says so.
+    Named,
 }
 
 impl Nextval {
     fn of(statement: &Statement) -> Self {
         let named = matches!(&statement.because, Some(Because::Function(name)) if is_nextval(name));
         match statement.kind {
-            _ if named => Self::Likely,
+            _ if named => Self::Named,
             _ if statement.access == Access::Read => Self::No,
             Kind::Set | Kind::Reset | Kind::Show | Kind::Discard => Self::No,
             Kind::Prepare | Kind::Deallocate | Kind::Notify => Self::No,
+            Kind::Select if statement.effects.contains(&Effect::Currval) => Self::Hardly,
             Kind::Select | Kind::Insert | Kind::Merge | Kind::CopyIn => Self::Likely,
             Kind::Procedure | Kind::Execute | Kind::Unknown => Self::Likely,
             _ => Self::Hardly,
