@@ -9,6 +9,8 @@ use testkit::{Client, Cluster, ConnectOptions, Frame, Pgweir, Script, Setup, fir
 
 const TABLE: &str = include_str!("classification/statements.txt");
 const SCHEMA: &str = include_str!("classification/schema.sql");
+const CODED_TABLE: &str = include_str!("classification/coded.txt");
+const CODED_SCHEMA: &str = include_str!("classification/coded.sql");
 /// Of what only reads and may leave the primary, at least so much leaves it, in percent.
 const MUST_LEAVE: usize = 95;
 /// What says that the catalog is being read again after DDL.
@@ -48,6 +50,7 @@ struct World {
     primary: Client,
     replica: Client,
     primary_name: String,
+    database: &'static str,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +62,11 @@ async fn every_statement_of_the_table_is_run_where_it_belongs() {
     for line in &lines {
         cases.add(line.sql, world.follow(line).await);
     }
+    world.turn_to("coded").await.expect("another database");
+    for line in CODED_TABLE.lines().filter_map(line) {
+        cases.add(line.sql, world.follow(&line).await);
+    }
+    world.turn_to("app").await.expect("the database");
     cases.add("a change through pgweir", world.changed_here().await);
     cases.add("a change elsewhere", world.changed_elsewhere().await);
     cases.add("a write behind rows that were passed on", world.write_behind_rows().await);
@@ -96,10 +104,11 @@ impl World {
         let cluster = Cluster::builder()
             .name("us")
             .replicas(1)
-            .databases(["app"])
+            .databases(["app", "coded"])
             .users([("app", "secret")])
             .start()?;
         cluster.psql(0, "app", SCHEMA)?;
+        cluster.psql(0, "coded", CODED_SCHEMA)?;
         cluster.wait_all_caught_up()?;
         let health = "{interval: 250ms, timeout: 2s, failures: 2}";
         let setup = Setup::new(&cluster).pool_size(4).set("health", health);
@@ -108,11 +117,20 @@ impl World {
         let primary = direct(cluster.primary()).connect().await?;
         let replica = direct(cluster.replica(0)).connect().await?;
         let primary_name = cluster.primary().name().to_owned();
-        Ok(World { cluster, pgweir, primary, replica, primary_name })
+        Ok(World { cluster, pgweir, primary, replica, primary_name, database: "app" })
+    }
+
+    /// From here on statements are run in this database.
+    async fn turn_to(&mut self, database: &'static str) -> Outcome {
+        let direct = |node| Client::to(node).user("app", "secret").database(database);
+        self.primary = direct(self.cluster.primary()).connect().await?;
+        self.replica = direct(self.cluster.replica(0)).connect().await?;
+        self.database = database;
+        Ok(())
     }
 
     fn options(&self) -> ConnectOptions {
-        self.pgweir.client("app", "app")
+        self.pgweir.client("app", self.database)
     }
 
     /// Runs a statement of the table everywhere, and compares.
