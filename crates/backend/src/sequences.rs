@@ -14,9 +14,11 @@ use crate::server::Server;
 const PROBATION: u32 = 256;
 /// Somebody has asked.
 const USED: u32 = u32::MAX;
-/// How long a session's connection is kept from those who wait, for its question to follow what it wrote, or another
-/// question: longer than a program takes to its next statement, on a machine with too much to do.
-const KEPT: Duration = Duration::from_millis(250);
+/// How long a session's connection is kept from those who wait, for its question to follow what it wrote; and what says
+/// `nextval` or asks, where that is likely: longer than a program takes to its next statement, on a machine with too much
+/// to do.
+const AFTER_WRITE: Duration = Duration::from_millis(50);
+const AFTER_CALL: Duration = Duration::from_millis(250);
 /// A question is worth so many keepings, which are saved up to that many: where none follow, nothing is kept any more.
 const WORTH: u32 = 2;
 const SAVED: u32 = 16;
@@ -170,7 +172,8 @@ impl SequenceOwner {
     fn keep_after(&mut self, lately: Lately, uses: &SequenceUse) -> Option<Instant> {
         let now = Instant::now();
         if self.session != SEVERAL && uses.keeps(lately) {
-            (self.before, self.kept) = (lately, Some(now + KEPT));
+            let time = if lately == Lately::Wrote { AFTER_WRITE } else { AFTER_CALL };
+            (self.before, self.kept) = (lately, self.kept.max(Some(now + time)));
         } else if !self.is_kept(now) || self.session == SEVERAL {
             (self.before, self.kept) = (lately, None);
         }
