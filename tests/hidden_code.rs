@@ -351,15 +351,21 @@ async fn just_made(world: &World, setup: &Setup) {
 async fn unasked(world: &World, setup: &Setup) {
     let pgweir = world.pgweir(setup.clone().pool_size(2)).await;
     let (mut a, mut b) = (client(&pgweir).await, client(&pgweir).await);
-    run(&mut a, &["select lock_if(null)", "select maybe(null)", "set statement_timeout = 100"]).await;
+    run(&mut a, &["set statement_timeout = 1500"]).await;
     let mut lock = world.direct().await;
     for (leaves, look, mine, theirs) in [
         ("select maybe('7')", TENANT, "7", ""),
         ("select lock_if(77)", "select count(*) from pg_locks where locktype = 'advisory'", "1", "1"),
     ] {
+        // On one connection, where the function has been run: it reads nothing more.
+        run(
+            &mut a,
+            &["begin", "savepoint s", "select maybe('x'), lock_if(78)", "select pg_advisory_unlock(78)"],
+        )
+        .await;
         lock.rows("begin").await;
         lock.rows("lock pg_catalog.pg_depend").await;
-        run(&mut a, &[leaves]).await;
+        run(&mut a, &["rollback to s", leaves, "commit"]).await;
         assert_eq!(value(&mut a, "select 1").await, "1");
         lock.rows("rollback").await;
         assert_eq!(value(&mut b, look).await, theirs, "another session sees it");
@@ -371,11 +377,11 @@ async fn unasked(world: &World, setup: &Setup) {
     pgweir_tests::world::soon("its lock is gone", async || direct.value(locks).await == "0").await;
     // The connection is lost before it has answered: so is what is on it, and the client is told.
     let mut c = client(&pgweir).await;
-    run(&mut c, &["select maybe(null)"]).await;
+    run(&mut c, &["begin", "select maybe('x')"]).await;
     let pid = value(&mut c, "select pg_backend_pid()").await;
     lock.rows("begin").await;
     lock.rows("lock pg_catalog.pg_depend").await;
-    run(&mut c, &["select maybe('7')"]).await;
+    run(&mut c, &["select maybe('7')", "commit"]).await;
     let asking =
         format!("select count(*) from pg_stat_activity where pid = {pid} and wait_event_type = 'Lock'");
     pgweir_tests::world::soon("it is asked", async || direct.value(&asking).await == "1").await;
