@@ -327,7 +327,8 @@ async fn full(world: &World) {
     idle.rows("begin").await.unwrap();
     idle.rows("select 1").await.unwrap();
     let mut active = named("report").await.unwrap();
-    let active = tokio::spawn(async move { active.value("select 'slept' from pg_sleep(2)").await.unwrap() });
+    let active =
+        tokio::spawn(async move { active.rows("select pg_sleep(600)").await.unwrap_err().to_string() });
     let mut watch = world.direct().await;
     soon("the report runs", async || watch.busy().await.iter().any(|q| q.contains("pg_sleep"))).await;
 
@@ -348,7 +349,10 @@ async fn full(world: &World) {
     client.rows("rollback").await.unwrap();
     idle.rows("commit").await.unwrap();
     assert_eq!(client.value("select 2").await.unwrap(), "2");
-    assert_eq!(active.await.unwrap(), "slept");
+    let cancel = "select pg_cancel_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)' and usename = 'app'";
+    assert_eq!(watch.value(cancel).await, "t");
+    let ended = active.await.unwrap();
+    assert!(ended.contains("57014"), "{ended}");
 }
 
 async fn leaving_the_queue(world: &World) {

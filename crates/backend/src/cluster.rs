@@ -35,7 +35,7 @@ pub struct Cluster {
     pub positions: Arc<Positions>,
     /// Transactions of which somebody wants to know what became of them.
     pub fates: Fates,
-    view: ArcSwap<ClusterView>,
+    pub(crate) view: ArcSwap<ClusterView>,
     /// Nodes that return start slowly, since somebody looks after their way back.
     pub(crate) slow_start: AtomicBool,
     retired: AtomicBool,

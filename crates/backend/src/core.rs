@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::local::LocalPool;
+use crate::local::lending::Impatient;
+use crate::seen::SeenView;
 use crate::settings::{Interned, Parameters, Settings};
 use crate::shared::{Group, SharedPool};
 use crate::statement::{Proven, Statements};
@@ -53,6 +55,7 @@ pub struct CorePools {
     /// What pools counted that are gone: a reload must not turn counters back.
     past: RefCell<HashMap<PoolName, StatsSum>>,
     now: Cell<Instant>,
+    pub(crate) impatient: Impatient,
 }
 
 /// A group as one core sees it.
@@ -62,6 +65,8 @@ pub struct LocalGroup {
     pub shared: Arc<Group>,
     /// `pools[shard][node]`.
     pub pools: Vec<Vec<Rc<LocalPool>>>,
+    /// The view of each shard's cluster.
+    pub views: Vec<SeenView>,
     /// What servers report of themselves once these settings are applied, for logins to come.
     pub welcomes: RefCell<HashMap<Rc<Settings>, Rc<Parameters>>>,
     /// Statements that servers of this group are known to take.
@@ -85,6 +90,7 @@ impl CorePools {
             groups: RefCell::default(),
             past: RefCell::default(),
             now: Cell::new(Instant::now()),
+            impatient: Impatient::default(),
         }
     }
 
@@ -109,6 +115,7 @@ impl CorePools {
         let group = Rc::new(LocalGroup {
             shared: Arc::clone(shared),
             pools: pools.collect(),
+            views: shared.clusters.iter().map(SeenView::new).collect(),
             welcomes: RefCell::default(),
             proven: Rc::default(),
             turn: Cell::default(),

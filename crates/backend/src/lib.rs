@@ -15,6 +15,7 @@ pub mod listen;
 pub mod local;
 mod looks;
 pub mod positions;
+pub mod seen;
 pub mod sequences;
 pub mod server;
 pub mod settings;

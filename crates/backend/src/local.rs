@@ -4,10 +4,10 @@
 //! waited a few milliseconds longer. Connections are taken last in, first out: the warmest first.
 
 mod follow;
+pub(crate) mod lending;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,16 +22,13 @@ use crate::connect::{ConnectError, connect};
 use crate::core::CorePools;
 use crate::lease::Lease;
 use crate::link::Link;
-use crate::listen::Sender;
+use crate::local::lending::Lending;
 use crate::sequences::SequenceOwner;
 use crate::server::{Handle, Idle, Server};
 use crate::settings::{Parameters, Settings};
 use crate::shared::{NoRight, Right, SharedPool};
 use crate::statement::PreparedSet;
 use crate::stats::PoolStats;
-
-/// A core whose own clients wait lends a connection at most this often.
-const LEND_AGAIN: Duration = Duration::from_millis(2);
 
 /// One core's side of a pool.
 #[derive(Debug)]
@@ -52,10 +49,9 @@ pub struct LocalPool {
     told: Cell<(u64, u64)>,
     /// Until when some idle connection may be kept for a session.
     kept_until: Cell<Option<Instant>>,
-    /// A request to lend is on its way to this core.
-    asked: Cell<Option<Instant>>,
-    /// When a connection was last lent to another core though clients of this one wait.
-    lent_at: Cell<Option<Instant>>,
+    lending: Lending,
+    /// Until when no other node is taken to have room for who waits here, unless it has some on this core.
+    pub full_beside: Cell<Option<Instant>>,
     fit: Cell<Option<follow::Fit>>,
 }
 
@@ -137,8 +133,8 @@ impl LocalPool {
             latency: Cell::default(),
             told: Cell::default(),
             kept_until: Cell::new(None),
-            asked: Cell::new(None),
-            lent_at: Cell::new(None),
+            lending: Lending::default(),
+            full_beside: Cell::new(None),
             fit: Cell::new(None),
         })
     }
@@ -224,8 +220,13 @@ impl LocalPool {
     /// Whether a connection can be had without waiting for somebody to give one back. Only an estimate: others take
     /// connections meanwhile.
     pub fn has_room(&self) -> bool {
-        let here = self.waiters.borrow().is_empty() && self.idle() > 0;
-        here || self.shared.has_room()
+        self.has_room_here() || self.shared.has_room()
+    }
+
+    /// Whether an idle connection of this core can be had.
+    #[inline]
+    pub fn has_room_here(&self) -> bool {
+        self.idle() > 0 && self.waiters.borrow().is_empty()
     }
 
     /// What a choice of node balances: the load, or with peak_ewma the latency to be expected.
@@ -292,28 +293,10 @@ impl LocalPool {
             idle.yields();
             return;
         }
-        let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
-        match self.shared.wanted_elsewhere(self.index, oldest) {
-            Some(other) if oldest.is_none_or(|since| self.may_lend(since)) => self.lend(&core, idle, other),
-            Some(_) | None => self.serve(idle),
+        match self.wanted_elsewhere() {
+            Some(other) => self.lend(&core, idle, other),
+            None => self.serve(idle),
         }
-    }
-
-    /// Whether a connection may go to another core though a client of this one has waited since `oldest`. Where many wait
-    /// for each connection, it takes about as long as they wait until one more is felt there: to lend on until then would
-    /// only send the connections to and fro.
-    #[cold]
-    fn may_lend(&self, oldest: Instant) -> bool {
-        if self.waiters.borrow().len() <= 2 * (self.leased() + 1) {
-            return true;
-        }
-        let now = Instant::now();
-        let pause = (now.saturating_duration_since(oldest) / 2).max(LEND_AGAIN);
-        if self.lent_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
-            return false;
-        }
-        self.lent_at.set(Some(now));
-        true
     }
 
     /// Keeps a connection for a moment for the session that let it go, whoever waits.
@@ -358,7 +341,7 @@ impl LocalPool {
             return;
         }
         let Some(core) = self.core.upgrade() else { return };
-        if let Some(other) = self.shared.wanted_elsewhere(self.index, None) {
+        if let Some(other) = self.wanted_elsewhere() {
             self.lend(&core, idle, other);
         } else if !self.shared.is_retired() {
             idle.set_idle_since(core.now());
@@ -409,44 +392,6 @@ impl LocalPool {
             drop(right);
         }
         self.pump();
-    }
-
-    /// Asks the core with most idle connections for one.
-    fn borrow_from_another(self: &Rc<Self>) {
-        let (Some(core), Some(lender)) = (self.core.upgrade(), self.shared.lender(self.index)) else {
-            return;
-        };
-        if self.asked.replace(Some(Instant::now())).is_some() {
-            return;
-        }
-        let (shared, me) = (Arc::clone(&self.shared), self.index);
-        core.remote.run(lender, move |pools| {
-            let pool = pools.pool(&shared);
-            let spare = if pool.waiters.borrow().is_empty() {
-                pool.take_quiet(&mut Context::from_waker(Waker::noop()))
-            } else {
-                None
-            };
-            match spare {
-                Some(idle) => pool.lend(pools, idle, me),
-                None => pools.remote.run(me, move |pools| pools.pool(&shared).asked.set(None)),
-            }
-        });
-    }
-
-    /// Sends a connection to another core.
-    fn lend(self: &Rc<Self>, core: &CorePools, idle: Idle, to: usize) {
-        self.stats.lent.set(self.stats.lent.get() + 1);
-        let Some(loan) = Loan::pack(*idle.into_server()) else { return };
-        let shared = Arc::clone(&self.shared);
-        core.remote.run(to, move |pools| {
-            let pool = pools.pool(&shared);
-            pool.asked.set(None);
-            if let Some(Ok(idle)) = loan.unpack(pools).map(|server| Box::new(server).prove_clean()) {
-                pool.serve(idle);
-            }
-            pool.pump();
-        });
     }
 
     /// Opens a connection in the background.
@@ -590,9 +535,7 @@ impl LocalPool {
         self.say_traffic();
         self.follow_view();
         self.close_old(now);
-        if self.asked.get().is_some_and(|since| now.duration_since(since).as_millis() > 500) {
-            self.asked.set(None); // whoever was asked is gone
-        }
+        self.lending.tick(&self.stats, now);
         let (waiting, oldest) = self.waiting();
         if waiting > 0 {
             let long = oldest.is_some_and(|since| now - since >= self.shared.settings.reserve_pool_timeout);
@@ -649,101 +592,5 @@ impl LocalPool {
     fn say_waiting(&self) {
         let oldest = self.waiters.borrow().front().and_then(|w| w.since.get());
         self.shared.say_waiting(self.index, oldest);
-    }
-}
-
-/// A connection on its way to another core.
-struct Loan {
-    stream: net::Detached,
-    applied: Settings,
-    parameters: Parameters,
-    at_login: Parameters,
-    prepared: PreparedSet,
-    unnamed: Option<u64>,
-    notified: bool,
-    sender: Sender,
-    pid: u32,
-    key: Box<[u8]>,
-    address: Option<SocketAddr>,
-    opened: Instant,
-    expires: Option<Instant>,
-    sequences: SequenceOwner,
-    standby: Option<bool>,
-    right: Right,
-}
-
-impl Loan {
-    fn pack(server: Server) -> Option<Self> {
-        let Server {
-            stream,
-            applied,
-            parameters,
-            at_login,
-            prepared,
-            unnamed,
-            notified,
-            sender,
-            handle,
-            expires,
-            sequences,
-            ..
-        } = server;
-        let (stream, right) = stream.take_apart()?;
-        Some(Self {
-            stream: stream.detach().ok()?,
-            applied: Settings::clone(&applied),
-            parameters: Parameters::clone(&parameters),
-            at_login: Parameters::clone(&at_login),
-            prepared,
-            unnamed,
-            notified,
-            sender,
-            pid: handle.pid,
-            key: handle.key.clone(),
-            address: handle.address,
-            opened: handle.opened,
-            expires,
-            sequences,
-            standby: handle.standby.get(),
-            right,
-        })
-    }
-
-    fn unpack(self, core: &CorePools) -> Option<Server> {
-        let Self { prepared, unnamed, notified, sender, pid, key, address, opened, expires, right, .. } =
-            self;
-        let pool = Arc::clone(right.pool());
-        Some(Server {
-            stream: Link::new(self.stream.attach().ok()?, right),
-            status: TransactionStatus::Idle,
-            owed: 0,
-            torn: false,
-            unsynced: false,
-            copy_in: false,
-            read_committed: None,
-            lineage: crate::fate::Told::Unasked,
-            doubt: false,
-            sweep: false,
-            notified,
-            spent: false,
-            sender,
-            sequences: self.sequences,
-            applied: core.intern_settings(self.applied),
-            parameters: core.intern_parameters(self.parameters),
-            at_login: core.intern_parameters(self.at_login),
-            prepared,
-            unnamed,
-            handle: Rc::new(Handle {
-                pool,
-                pid,
-                key,
-                address,
-                opened,
-                cancels: Cell::new(0),
-                standby: Cell::new(self.standby),
-            }),
-            expires,
-            idle_since: Instant::now(),
-        })
     }
 }

@@ -1,6 +1,6 @@
 //! What the cores share of a pool: its bound, who waits where, and who has something to lend.
 //!
-//! Everything here is for the cold path but `SharedPool::wanted_elsewhere`, one relaxed load for each release.
+//! Everything here is for the cold path but `SharedPool::is_wanted_elsewhere`, one relaxed load for each release.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -111,8 +111,6 @@ pub enum NoRight {
     NotNow,
 }
 
-/// A waiter of another core must have come this much earlier to be served before one's own.
-const PATIENCE_MS: u64 = 2;
 /// A connection that has been idle this long isn't needed where it is as much as where somebody waits.
 const UNUSED: Duration = Duration::from_millis(200);
 /// The other pools are asked for idle connections this often, however many clients come to wait.
@@ -420,18 +418,21 @@ impl SharedPool {
         }
     }
 
-    /// The core whose first waiter should be served before ours, if there is one.
+    /// Whether somebody waits on another core.
     #[inline]
-    pub(crate) fn wanted_elsewhere(&self, me: usize, my_oldest: Option<Instant>) -> Option<usize> {
+    pub(crate) fn is_wanted_elsewhere(&self, me: usize) -> bool {
+        self.wanting.load(Ordering::Relaxed) & !bit(me) != 0
+    }
+
+    /// The core whose first waiter came earlier than ours, by more than `lead`; `None` of ours: whichever came first.
+    pub(crate) fn wanted_elsewhere(&self, me: usize, mine: Option<Instant>, lead: Duration) -> Option<usize> {
         let wanting = self.wanting.load(Ordering::Relaxed) & !bit(me);
-        if wanting == 0 {
-            return None;
-        }
-        let mine = my_oldest.map_or(u64::MAX, uptime_ms);
         let others = self.homes.iter().copied().filter(|core| wanting & bit(*core) != 0);
         let with_age = others.map(|core| (self.lines[core].oldest.load(Ordering::Relaxed), core));
         let (oldest, core) = with_age.filter(|(since, _)| *since > 0).min()?;
-        (oldest.saturating_add(PATIENCE_MS) < mine).then_some(core)
+        let lead = u64::try_from(lead.as_millis()).unwrap_or(u64::MAX);
+        let earlier = mine.is_none_or(|mine| oldest.saturating_add(lead) < uptime_ms(mine));
+        earlier.then_some(core)
     }
 
     /// Clients wait here, the node's budget is used up: have idle connections of others closed, if this pool has its

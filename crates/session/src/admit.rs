@@ -3,8 +3,10 @@
 mod extended;
 mod pin;
 
+use std::sync::Arc;
+
 use backend::Server;
-use route::{DatabaseMap, Target};
+use route::{DatabaseMap, Target, TargetRole};
 use sql::facts::{Facts, Kind, Statement};
 use wire::backend::TransactionStatus;
 use wire::frame::{self, Head};
@@ -63,7 +65,7 @@ impl Book {
         }
         match head.tag {
             tag::QUERY if let Some(Planned::Names(facts)) = work.planned.front() => {
-                let facts = std::sync::Arc::clone(facts);
+                let facts = Arc::clone(facts);
                 work.planned.pop_front();
                 self.count_route(at, &facts);
                 self.admit_names(at, work, server, head, &facts)?;
@@ -89,15 +91,41 @@ impl Book {
 
     fn admit_query(&mut self, at: &mut Admission<'_>, work: &mut Work, server: &mut Server, head: Head) {
         let Some(Planned::Query(facts)) = work.planned.pop_front() else { return };
+        // What reads by its text may write by a view's function; on the primary, if there are replicas to miss it.
+        let misses_nothing =
+            at.target.role == TargetRole::Replica || server.handle.pool.cluster.nodes.len() < 2;
+        let unnoted = facts.hidden.plain
+            && misses_nothing
+            && !at.core.reads_run_code.get()
+            && !work.may_commit.is_possible()
+            && !self.has_shown_or_may()
+            && self.until_write.is_none();
+        if unnoted {
+            self.send_query(at, work, server, head, &facts);
+        } else {
+            self.admit_noted_query(at, work, server, head, &facts);
+        }
+    }
+
+    /// A Query that there is something to note of, or that is answered here.
+    #[inline(never)]
+    fn admit_noted_query(
+        &mut self,
+        at: &mut Admission<'_>,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+        facts: &Arc<Facts>,
+    ) {
         let fails = work.failed || server.status == TransactionStatus::Failed;
-        if own::is_own(&facts) {
+        if own::is_own(facts) {
             if fails && *at.in_transaction {
                 let report = own::in_failed_transaction(self);
                 self.refuse_query(work, server, head, report);
                 return;
             }
             let mut bytes = Vec::new();
-            match self.run_own(&facts, at.map, at.database, *at.in_transaction) {
+            match self.run_own(facts, at.map, at.database, *at.in_transaction) {
                 Ok(answer) => {
                     OwnAnswer::describe(&answer.columns, &mut bytes, false);
                     answer.rows(&mut bytes);
@@ -114,7 +142,7 @@ impl Book {
         }
         if let [Statement { kind: Kind::Deallocate, .. }] = facts.statements[..]
             && !fails
-            && let Some(tag) = own::deallocate(self, &facts)
+            && let Some(tag) = own::deallocate(self, facts)
         {
             let mut bytes = Vec::new();
             encode::command_complete(&mut bytes, tag);
@@ -122,7 +150,7 @@ impl Book {
             drop_message(work, head);
             return;
         }
-        if let Some(name) = names_shared(&facts)
+        if let Some(name) = names_shared(facts)
             && !fails
         {
             self.refuse_query(work, server, head, no_statement(name.as_bytes()));
@@ -130,24 +158,35 @@ impl Book {
         }
         let text = frame::body(&work.up.pending()[..head.total.min(work.up.pending().len())]);
         let text = text.strip_suffix(&[0]).unwrap_or(text);
-        if let Err(report) = self.allow_pin(at, &facts, text, server) {
+        if let Err(report) = self.allow_pin(at, facts, text, server) {
             self.refuse_query(work, server, head, report);
             return;
         }
-        self.watch_code(at, server, &facts, text);
-        self.note_writer(server, &facts);
-        let shows = self.has_shown_or_may() && self.code_looks(&facts);
+        self.watch_code(at, server, facts, text);
+        self.note_writer(server, facts);
+        let shows = self.has_shown_or_may() && self.code_looks(facts);
         if shows && self.show_names(at, work, server, false).is_err() {
             return; // of what the session has sent itself nothing is too long
         }
-        doubt_deallocated(server, &facts);
-        self.note_sent(work, server, &facts, *at.in_transaction);
-        self.note_hidden_writes(at.core, at.target, server, &facts);
-        self.count_route(at, &facts);
+        doubt_deallocated(server, facts);
+        self.note_sent(work, server, facts, *at.in_transaction);
+        self.note_hidden_writes(at.core, at.target, server, facts);
         if self.until_write.is_some() {
-            self.note_query_said(work, &facts);
+            self.note_query_said(work, facts);
         }
-        follow_transaction(&facts, at.in_transaction);
+        follow_transaction(facts, at.in_transaction);
+        self.send_query(at, work, server, head, facts);
+    }
+
+    fn send_query(
+        &self,
+        at: &Admission<'_>,
+        work: &mut Work,
+        server: &mut Server,
+        head: Head,
+        facts: &Facts,
+    ) {
+        self.count_route(at, facts);
         server.unnamed = None; // a simple Query drops the unnamed statement
         work.expects.push(Expect::Query);
         work.owe_ready(server);
@@ -155,6 +194,7 @@ impl Book {
     }
 
     /// Makes a Query fail on the server, so that its transaction fails too, and gives the client our error.
+    #[cold]
     pub(crate) fn refuse_query(
         &mut self,
         work: &mut Work,
@@ -170,6 +210,7 @@ impl Book {
     }
 
     /// Makes an extended message fail on the server, and gives the client our error.
+    #[cold]
     pub(crate) fn refuse_extended(&mut self, work: &mut Work, head: Head, report: ErrorReport) {
         drop_message(work, head);
         encode::bind(work.up.inject(), b"", NO_STATEMENT, &[]).unwrap_or_default();
@@ -207,6 +248,7 @@ fn pass(work: &mut Work, head: Head) {
 }
 
 /// Drops a message, as far as it is here.
+#[cold]
 pub(crate) fn drop_message(work: &mut Work, head: Head) {
     let now = head.total.min(work.up.pending().len());
     work.up.skip(now);
@@ -214,6 +256,7 @@ pub(crate) fn drop_message(work: &mut Work, head: Head) {
 }
 
 /// What Postgres says of a message type that it doesn't know.
+#[cold]
 pub(crate) fn invalid_message(tag: u8) -> ErrorReport {
     ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, format!("invalid frontend message type {tag}"))
 }

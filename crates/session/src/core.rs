@@ -243,6 +243,7 @@ impl Core {
 
     /// The clock of this core: ten turns a second for as long as the core lives.
     pub async fn keep_time(self: Rc<Self>) {
+        tokio::task::spawn_local(Rc::clone(&self.pools).look_after_waiters());
         let mut era_began = Instant::now();
         let mut interval = tokio::time::interval(Duration::from_millis(100));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -146,6 +146,7 @@ impl Session {
         Poll::Pending
     }
 
+    #[cold]
     pub(crate) fn tied_server_lost(&self, broken: &Broken) -> End {
         let report = match broken {
             Broken::Fatal(report) => ErrorReport::clone(report),
@@ -158,6 +159,7 @@ impl Session {
     }
 
     /// After an error of our own in the extended protocol: all up to Sync is skipped, as a server would.
+    #[cold]
     fn skip_to_sync(&mut self, work: &mut Work) -> Result<(), End> {
         loop {
             if work.up_left.advance(&mut work.up) {

@@ -75,6 +75,7 @@ impl Book {
     }
 
     /// A ReadyForQuery came: what was sent up to it has happened, or hasn't. `was` is the status before it.
+    #[inline]
     pub(crate) fn settle_effects(
         &mut self,
         core: &Core,
@@ -82,12 +83,16 @@ impl Book {
         server: &mut Server,
         was: TransactionStatus,
     ) {
-        let ready = work.ready_seen;
         self.note_outcome(work.failed || server.status == TransactionStatus::Failed);
-        let had_open = self.has_open();
-        if work.effects.is_empty() && !had_open {
-            return;
+        if !work.effects.is_empty() || self.has_open() {
+            self.settle_noted(core, work, server, was);
         }
+    }
+
+    #[inline(never)]
+    fn settle_noted(&mut self, core: &Core, work: &mut Work, server: &mut Server, was: TransactionStatus) {
+        let ready = work.ready_seen;
+        let had_open = self.has_open();
         let mut aborted = was == TransactionStatus::Failed;
         let mut in_transaction = was != TransactionStatus::Idle;
         let settled =

@@ -9,6 +9,7 @@ pub mod door;
 
 mod admit;
 mod again;
+mod aside;
 mod book;
 mod expect;
 mod full;

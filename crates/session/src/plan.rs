@@ -115,6 +115,7 @@ impl Book {
     }
 
     /// A Query too long to look at, or one of another kind that says nothing of itself.
+    #[cold]
     pub(crate) fn plan_unknown(
         &mut self,
         map: &DatabaseMap,
@@ -568,6 +569,7 @@ fn unknown_facts(what: &str) -> Arc<Facts> {
     Arc::new(Facts { statements, access: Access::Unknown, hidden, ..Facts::default() })
 }
 
+#[cold]
 fn report(refusal: route::Refusal) -> ErrorReport {
     let code = SqlState::from_bytes(refusal.sqlstate.as_bytes()).unwrap_or(SqlState::FEATURE_NOT_SUPPORTED);
     let mut report = ErrorReport::error(code, refusal.message);

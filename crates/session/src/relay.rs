@@ -448,6 +448,7 @@ impl Session {
     }
 
     /// Somebody wants something of a session that is busy.
+    #[cold]
     fn obey(&mut self, signal: Signal) -> Result<(), End> {
         let at_rest = self.held.as_ref().is_none_or(|held| held.lease.is_at_rest());
         let kill = |code, message: &'static str| Err(End::from(ErrorReport::fatal(code, message)));
@@ -472,6 +473,7 @@ impl Session {
     }
 
     /// A replica refused the request, say: its connection goes back, and the request is pending again.
+    #[cold]
     fn give_up_replica(&mut self, work: &mut Work) {
         self.book.take_names_back(work);
         self.take_back();
@@ -486,6 +488,7 @@ impl Session {
     }
 
     /// The server connection is of no use any more: the client is told what is known of its request, and stays.
+    #[cold]
     fn server_lost(&mut self, work: &mut Work, broken: Broken) -> Result<(), End> {
         let Some(mut held) = self.held.take() else { return Ok(()) };
         self.note_left(&held);
@@ -564,6 +567,7 @@ impl Session {
 }
 
 /// Whether something is still to be answered, which goes before what is in hand. The server is asked for it.
+#[cold]
 pub(crate) fn wait_for_answers(work: &mut Work, server: &Server) -> bool {
     let due = server.owed > 0 || !work.expects.is_empty();
     if due && server.unsynced && !work.expects.ends_with_flush() {

@@ -12,6 +12,7 @@ use net::Stream;
 use route::{RoleReason, Target, TargetRole};
 use wire::{ErrorReport, SqlState, encode};
 
+use crate::aside::aside;
 use crate::book::Book;
 use crate::cell::{ClientCell, Doing, Signal};
 use crate::context::Seat;
@@ -89,7 +90,7 @@ pub(crate) enum Relayed {
 pub(crate) async fn run(beginning: impl Future<Output = Option<Session>> + Unpin) {
     let Some(mut session) = beginning.await else { return };
     let end = session.serve().await;
-    Box::pin(session.finish(end)).await;
+    aside(session.finish(end)).await;
 }
 
 impl Session {
@@ -104,7 +105,7 @@ impl Session {
             };
             if let Err(end) = outcome {
                 self.leave_server(&mut work);
-                Box::pin(self.farewell(&mut work, &end)).await;
+                aside(self.farewell(&mut work, &end)).await;
                 self.core.return_work(work);
                 return end;
             }
@@ -126,12 +127,12 @@ impl Session {
                 Some(target) => {
                     self.run_request(work, request, target, now).await?;
                     if self.book.watch.is_some() {
-                        Box::pin(self.look_behind(work)).await?;
+                        aside(self.look_behind(work)).await?;
                     }
                 }
                 None => {
                     if self.book.asks_position {
-                        Box::pin(self.answer_position(work, request)).await?;
+                        aside(self.answer_position(work, request)).await?;
                     }
                     self.flush_client(work).await?;
                 }
@@ -161,11 +162,11 @@ impl Session {
                 let leased = match work.lost_at.take() {
                     None => self.lease(work, target, now).await?,
                     // Other connections to that node may not know of their end yet.
-                    Some(node) => Box::pin(self.lease_apart_from(work, target, node)).await?,
+                    Some(node) => aside(self.lease_apart_from(work, target, node)).await?,
                 };
                 match leased {
                     Ok(lease) => target = self.hold(lease, target),
-                    Err(report) => return Box::pin(self.refuse(work, request, *report)).await,
+                    Err(report) => return aside(self.refuse(work, request, *report)).await,
                 }
                 if self.resolves {
                     Box::pin(self.prepare_resolve(work)).await;
@@ -175,7 +176,7 @@ impl Session {
                     }
                 }
                 if self.book.seen.reads_at.is_some() {
-                    target = Box::pin(self.check_until_write(work, target)).await;
+                    target = aside(self.check_until_write(work, target)).await;
                     work.server_heard = false;
                     if self.held.is_none() {
                         continue;
@@ -183,14 +184,14 @@ impl Session {
                 }
             }
             if self.book.listening.is_some() {
-                Box::pin(self.begin_as_listener(work)).await?;
+                aside(self.begin_as_listener(work)).await?;
                 work.server_heard = false;
             }
             if !self.has_wanted() {
-                let wanted = Box::pin(self.want(work, request)).await?;
+                let wanted = aside(self.want(work, request)).await?;
                 work.server_heard = false;
                 if let Err(report) = wanted {
-                    return Box::pin(self.refuse(work, request, report)).await;
+                    return aside(self.refuse(work, request, report)).await;
                 }
             }
             self.send_begin(work, request)?;
@@ -198,7 +199,7 @@ impl Session {
             self.send_request(work, request)?;
             match self.relay(work).await? {
                 Relayed::Done if self.book.listening.is_some() => {
-                    return Box::pin(self.settle_listening(work)).await;
+                    return aside(self.settle_listening(work)).await;
                 }
                 Relayed::Done => return Ok(()),
                 Relayed::Again { learn } => {
@@ -212,16 +213,16 @@ impl Session {
                 }
                 again @ (Relayed::Lost | Relayed::Misplaced) => {
                     if matches!(again, Relayed::Misplaced) {
-                        Box::pin(self.wait_for_roles(target)).await;
+                        aside(self.wait_for_roles(target)).await;
                     }
                     work.up.rewind();
                     let Some(again) = self.plan_request(work, &mut request)? else { return Ok(()) };
                     target = again;
                 }
                 Relayed::Next { request: next, target: to } => {
-                    (request, target) = match Box::pin(self.go_on(work, to)).await? {
+                    (request, target) = match aside(self.go_on(work, to)).await? {
                         Ok(to) => (next, to),
-                        Err(report) => return Box::pin(self.refuse(work, next, *report)).await,
+                        Err(report) => return aside(self.refuse(work, next, *report)).await,
                     };
                     if self.book.asks_currval {
                         self.keep_sequences_apart();
@@ -275,6 +276,7 @@ impl Session {
 
     /// Drops a request and answers it with an error, as a server would: Z after a Query, silence up to Sync after an
     /// extended message.
+    #[cold]
     pub(crate) fn answer_with_error(&mut self, work: &mut Work, request: Request, report: &ErrorReport) {
         if let Some(begun) = &mut self.book.begun {
             begun.failed = true;
@@ -378,10 +380,13 @@ impl Session {
     }
 
     /// The session's configuration may have been replaced: from the next transaction on the new one holds.
+    #[inline]
     fn follow_reload(&mut self) -> Result<(), End> {
-        if !self.group.shared.is_retired() || self.held.is_some() {
-            return Ok(());
-        }
+        if self.group.shared.is_retired() && self.held.is_none() { self.take_new_group() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn take_new_group(&mut self) -> Result<(), End> {
         let directory = self.core.context.directory.load_full();
         let Some(group) = directory.group(&self.cell.database, &self.cell.user) else {
             let message = format!("database \"{}\" is no longer configured", self.cell.database);

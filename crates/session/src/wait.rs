@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use backend::local::LocalPool;
+use backend::seen::SeenView;
 use backend::{Lease, PoolStats};
 use config::{NodeRole, ReadsOnPrimary};
 use route::view::NodeIndex;
 use route::{NoNode, Target, TargetRole};
 use wire::{ErrorReport, SqlState};
 
+use crate::aside::aside;
 use crate::cell::{Doing, Kill, Signal};
 use crate::consistency::Sight;
 use crate::session::{End, Session};
@@ -57,18 +59,18 @@ impl Session {
         }
         self.core.park(work);
         let leased = match chosen {
-            Ok(_) if moves => Box::pin(self.lease_elsewhere(work, target, now)).await,
-            Ok(_) if unproved.is_some() => Box::pin(self.lease_seeing(work, target, now, unproved)).await,
+            Ok(_) if moves => aside(self.lease_elsewhere(work, target, now)).await,
+            Ok(_) if unproved.is_some() => aside(self.lease_seeing(work, target, now, unproved)).await,
             Ok(pool) => match self.wait_in(work, &pool, target, now).await {
                 Ok(Ok(lease)) if !self.may_use(&lease) => {
-                    Box::pin(self.lease_seeing(work, target, now, Some(lease))).await
+                    aside(self.lease_seeing(work, target, now, Some(lease))).await
                 }
                 leased => leased,
             },
             Err(NoNode::Behind) if self.book.sight.is_some() => {
-                Box::pin(self.lease_seeing(work, target, now, None)).await
+                aside(self.lease_seeing(work, target, now, None)).await
             }
-            Err(_) => Box::pin(self.wait(work, target, now, Vec::new())).await,
+            Err(_) => aside(self.wait(work, target, now, Vec::new())).await,
         };
         self.core.unpark(work);
         leased
@@ -114,7 +116,6 @@ impl Session {
         let shard = usize::from(target.shard.0);
         let pools = &self.group.pools[shard];
         let cluster = &self.group.shared.clusters[shard];
-        let view = cluster.view();
         let passed_over = Cell::new(false);
         let may = |node| {
             sight.is_none_or(|sight| {
@@ -129,9 +130,10 @@ impl Session {
         let settings = &self.group.shared.route;
         let cost = |node: NodeIndex| pools[usize::from(node.0)].cost(settings.balance, now);
         let chosen = if avoid.is_empty() {
-            route::choose(&view, target.role, settings, may, cost, &mut turn, now)
+            self.group.views[shard]
+                .look(|view| route::choose(view, target.role, settings, may, cost, &mut turn, now))
         } else {
-            let without = view.with(|nodes| {
+            let without = cluster.view().with(|nodes| {
                 for node in avoid {
                     nodes[usize::from(node.0)].up = false;
                 }
@@ -161,15 +163,15 @@ impl Session {
         self.cell.set_doing(Doing::Active, now);
         PoolStats::add_time(&pool.stats.wait_time, now - began);
         match queued {
-            Ok(lease) if is_still_right(pool, target) => Ok(Ok(lease)),
+            Ok(lease) if is_still_right(self.view(target), pool, target) => Ok(Ok(lease)),
             Ok(lease) => {
                 lease.release();
-                Box::pin(self.wait(work, target, began, Vec::new())).await
+                aside(self.wait(work, target, began, Vec::new())).await
             }
             Err(Refused::Told(report)) => Ok(Err(report)),
             Err(Refused::Unreachable(_)) => {
                 let avoid = vec![pool.shared.node.id.node];
-                Box::pin(self.wait(work, target, began, avoid)).await
+                aside(self.wait(work, target, began, avoid)).await
             }
         }
     }
@@ -196,7 +198,7 @@ impl Session {
                 },
             };
             match self.queue(work, &pool).await? {
-                Ok(lease) if !is_still_right(&pool, target) => {
+                Ok(lease) if !is_still_right(self.view(target), &pool, target) => {
                     lease.release();
                 }
                 Ok(lease) => {
@@ -214,6 +216,10 @@ impl Session {
         };
         self.cell.set_doing(Doing::Active, Instant::now());
         Ok(outcome)
+    }
+
+    fn view(&self, target: Target) -> &SeenView {
+        &self.group.views[usize::from(target.shard.0)]
     }
 
     /// What disturbs a client that waits: not what becomes of a connection that it doesn't hold any more.
@@ -272,7 +278,7 @@ impl Session {
             Err(Signal::WaitedTooLong) => {
                 self.cell.clear_signal();
                 let waited = self.cell.doing().1.elapsed();
-                let report = Box::pin(crate::full::report(&self.core, pool, waited)).await;
+                let report = aside(crate::full::report(&self.core, pool, waited)).await;
                 Ok(Err(Refused::Told(Box::new(report))))
             }
             Err(signal) => Err(ended_by(signal)),
@@ -346,12 +352,12 @@ impl Session {
 
 /// Whether a connection that was waited for is still one for this target: its node may have gone down, or been replaced
 /// by another.
-fn is_still_right(pool: &LocalPool, target: Target) -> bool {
-    let (view, node) = (pool.shared.cluster.view(), pool.shared.node.id.node);
-    match target.role {
+fn is_still_right(view: &SeenView, pool: &LocalPool, target: Target) -> bool {
+    let node = pool.shared.node.id.node;
+    view.look(|view| match target.role {
         TargetRole::Primary => view.primary() == Ok(node),
         TargetRole::Replica => view.is_usable(node),
-    }
+    })
 }
 
 /// Why no connection was granted.

@@ -7,6 +7,8 @@ use crate::facts::{Access, Because, Effect, Kind, Statement};
 /// What a text may do to its session without saying so.
 #[derive(Debug, Default)]
 pub struct Hidden {
+    /// It is one SELECT that does nothing to its session, by what its text says: nobody has anything to note of it.
+    pub plain: bool,
     /// It runs code of the database's own: a function, a trigger, a procedure.
     pub runs_code: bool,
     /// It calls currval or lastval.
@@ -79,7 +81,9 @@ impl Hidden {
         };
         let nextval = statements.iter().map(Nextval::of).max().unwrap_or_default();
         let runs_code = statements.iter().any(|s| s.runs_code);
-        Self { runs_code, currval, nextval, quiet: AtomicU64::new(0) }
+        let plain = matches!(statements, [s] if s.kind == Kind::Select && s.effects.is_empty() && !s.alone);
+        let plain = plain && !runs_code && statements.iter().all(|s| s.access == Access::Read);
+        Self { plain, runs_code, currval, nextval, quiet: AtomicU64::new(0) }
     }
 
     /// Whether its code is known to leave nothing behind under these circumstances.
@@ -104,7 +108,8 @@ impl Clone for Hidden {
 /// Facts are equal whatever was found out about them since.
 impl PartialEq for Hidden {
     fn eq(&self, other: &Self) -> bool {
-        (self.runs_code, self.currval, self.nextval) == (other.runs_code, other.currval, other.nextval)
+        (self.plain, self.runs_code, self.currval, self.nextval)
+            == (other.plain, other.runs_code, other.currval, other.nextval)
     }
 }
 

@@ -21,6 +21,7 @@ impl Session {
 
     /// The replica of such a transaction is lost. As long as the client has nothing of the answer that is due, the
     /// transaction goes on on the primary.
+    #[cold]
     pub(crate) fn go_on_without(&mut self, work: &mut Work, broken: &Broken) -> Option<Relayed> {
         let until = self.book.until_write.as_ref()?;
         let held = self.held.as_mut()?;
