@@ -20,7 +20,7 @@ pub(crate) enum Way {
     Transaction,
     /// Through pgweir in session mode.
     Session,
-    /// In transaction mode, each byte its own TCP segment, on both sides of pgweir.
+    /// In transaction mode with `failover.resolve_commits`, each byte its own TCP segment, on both sides of pgweir.
     Fragmented,
 }
 
@@ -115,6 +115,8 @@ impl Ground {
         let split_server = FaultProxy::of(cluster.primary()).await.unwrap();
         split_server.split(true);
         let split = setup("transaction").node("us", "us-1", split_server.port());
+        // Its questions and what it holds back change no answer either.
+        let split = split.set("failover.resolve_commits", "true");
         let split = Pgweir::start(&split).await.unwrap();
         let split_clients = FaultProxy::start(split.addr()).await.unwrap();
         split_clients.split(true);

@@ -8,7 +8,7 @@ use route::{RoleReason, Target};
 use sql::facts::Access;
 
 use crate::gate::Gate;
-use crate::reply::Broken;
+use crate::loss::Broken;
 use crate::session::Session;
 use crate::wait::BREATH;
 use crate::work::{Planned, Retry, Work};

@@ -8,7 +8,7 @@ use wire::{ErrorReport, SqlState, encode};
 
 use crate::cell::{Doing, Kill, Signal};
 use crate::leave::shutdown;
-use crate::reply::Broken;
+use crate::loss::Broken;
 use crate::request::{self, Request};
 use crate::session::{End, Session};
 use crate::work::Work;

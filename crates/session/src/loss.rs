@@ -1,11 +1,39 @@
 //! A server connection that is lost: what its client is told of what was under way there.
 
 use sql::facts::{Facts, Kind};
+use wire::backend::TransactionStatus;
 use wire::{ErrorReport, Severity, SqlState};
 
-use crate::reply::Broken;
 use crate::session::Held;
 use crate::work::Work;
+
+/// The server connection is of no use any more.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// It was closed, or the socket failed.
+    Lost,
+    /// Its node is down, or isn't used any more.
+    Unusable,
+    /// It said goodbye with this error.
+    Fatal(Box<ErrorReport>),
+    /// It said something that nobody asked for.
+    Protocol(&'static str),
+}
+
+impl Broken {
+    /// Whether it may be that the server is gone, and not this connection alone.
+    pub(crate) fn says_of_the_server(&self) -> bool {
+        match self {
+            Broken::Lost => true,
+            Broken::Fatal(report) => report.code.is_server_going(),
+            // That is known.
+            Broken::Unusable | Broken::Protocol(_) => false,
+        }
+    }
+}
+
+/// The status in which a client is left when its server connection was lost.
+pub(crate) const AFTER_LOSS: TransactionStatus = TransactionStatus::Idle;
 
 /// Whether what was sent and not yet answered by ReadyForQuery may be there for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

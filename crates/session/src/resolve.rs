@@ -6,6 +6,7 @@
 //! themselves, are held back until the id is known.
 
 mod ask;
+mod heard;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use sql::facts::{Facts, Kind};
 use wire::backend::TransactionStatus;
 use wire::{ErrorReport, SqlState, encode};
 
+pub(crate) use heard::{hear_id, hear_refusal};
+
 use crate::expect::Expect;
 use crate::gate::Gate;
-use crate::loss::{self, UnderWay};
-use crate::reply::Broken;
+use crate::loss::{self, Broken, UnderWay};
 use crate::session::{End, Session};
 use crate::work::{Left, Work};
 

@@ -2,7 +2,7 @@
 
 use wire::backend::TransactionStatus;
 
-use crate::reply::Broken;
+use crate::loss::Broken;
 use crate::session::{Relayed, Session};
 use crate::work::{Copy, Retry, Work};
 

@@ -12,8 +12,8 @@ use super::Watch;
 use super::examine::{Answer, examine};
 use crate::book::PinnedTo;
 use crate::cell::{Doing, Signal};
+use crate::loss::Broken;
 use crate::pins;
-use crate::reply::Broken;
 use crate::session::{End, Session};
 use crate::work::Work;
 
