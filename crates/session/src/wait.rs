@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use backend::connect::ConnectError;
 use backend::local::LocalPool;
 use backend::seen::SeenView;
 use backend::{Lease, PoolStats};
@@ -28,52 +29,80 @@ pub(crate) const BREATH: Duration = Duration::from_millis(100);
 
 impl Session {
     /// A connection for this target, with whatever settings it has.
-    pub(crate) async fn lease(
-        &mut self,
-        work: &mut Box<Work>,
+    #[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, for each client")]
+    pub(crate) fn lease<'a>(
+        &'a mut self,
+        work: &'a mut Box<Work>,
         target: Target,
         now: Instant,
-    ) -> Result<Leased, End> {
+    ) -> impl Future<Output = Result<Leased, End>> + 'a {
+        async move {
+            let chosen = match poll_fn(|cx| Poll::Ready(self.lease_at_once(cx, work, target, now))).await {
+                Chosen::Leased(lease) => return Ok(Ok(lease)),
+                chosen => chosen,
+            };
+            self.core.park(work);
+            let leased = match chosen {
+                Chosen::Full(pool) => match self.wait_in(work, &pool, target, now).await {
+                    Ok(Ok(lease)) if !self.may_use(&lease) => {
+                        aside(self.lease_seeing(work, target, now, Some(lease))).await
+                    }
+                    leased => leased,
+                },
+                other => aside(self.lease_late(work, target, now, other)).await,
+            };
+            self.core.unpark(work);
+            leased
+        }
+    }
+
+    /// A connection that is idle now, or what keeps the request from having one.
+    fn lease_at_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: &mut Work,
+        target: Target,
+        now: Instant,
+    ) -> Chosen {
         self.book.diversion = None;
         self.book.sight = self.find_sight(target);
-        let chosen = self.choose(target, &[], now);
-        let moves = chosen.as_ref().is_ok_and(|pool| self.would_move(target, pool, now));
-        let mut unproved = None;
-        if let Ok(pool) = &chosen
-            && !moves
-        {
-            if let Some(lease) = self.try_own(work, pool) {
-                if self.may_use(&lease) {
-                    return Ok(Ok(lease));
-                }
-                lease.release();
+        let pool = match self.choose(target, &[], now) {
+            Ok(pool) if self.would_move(target, &pool, now) => return Chosen::Elsewhere,
+            Ok(pool) => pool,
+            Err(NoNode::Behind) if self.book.sight.is_some() => return Chosen::Behind(None),
+            Err(_) => return Chosen::None,
+        };
+        if let Some(lease) = self.try_own(work, &pool) {
+            if self.may_use(&lease) {
+                return Chosen::Leased(lease);
             }
-            match poll_fn(|cx| Poll::Ready(pool.try_lease_heard(cx))).await {
-                Some(lease) if self.may_use(&lease) => {
-                    work.server_heard = true;
-                    return Ok(Ok(lease));
-                }
-                Some(lease) => unproved = Some(lease),
-                None => {}
+            lease.release();
+        }
+        match pool.try_lease_heard(cx) {
+            Some(lease) if self.may_use(&lease) => {
+                work.server_heard = true;
+                Chosen::Leased(lease)
+            }
+            Some(lease) => Chosen::Behind(Some(lease)),
+            None => Chosen::Full(pool),
+        }
+    }
+
+    /// A connection for a request that can't have one where it was to go.
+    async fn lease_late(
+        &mut self,
+        work: &mut Work,
+        target: Target,
+        now: Instant,
+        chosen: Chosen,
+    ) -> Result<Leased, End> {
+        match chosen {
+            Chosen::Elsewhere => self.lease_elsewhere(work, target, now).await,
+            Chosen::Behind(lease) => self.lease_seeing(work, target, now, lease).await,
+            Chosen::None | Chosen::Full(_) | Chosen::Leased(_) => {
+                self.wait(work, target, now, Vec::new()).await
             }
         }
-        self.core.park(work);
-        let leased = match chosen {
-            Ok(_) if moves => aside(self.lease_elsewhere(work, target, now)).await,
-            Ok(_) if unproved.is_some() => aside(self.lease_seeing(work, target, now, unproved)).await,
-            Ok(pool) => match self.wait_in(work, &pool, target, now).await {
-                Ok(Ok(lease)) if !self.may_use(&lease) => {
-                    aside(self.lease_seeing(work, target, now, Some(lease))).await
-                }
-                leased => leased,
-            },
-            Err(NoNode::Behind) if self.book.sight.is_some() => {
-                aside(self.lease_seeing(work, target, now, None)).await
-            }
-            Err(_) => aside(self.wait(work, target, now, Vec::new())).await,
-        };
-        self.core.unpark(work);
-        leased
     }
 
     /// A connection for this target, of another node than one that has just failed if there is one.
@@ -149,29 +178,33 @@ impl Session {
     }
 
     /// Waits in the queue of a full pool, and elsewhere if its node turns out to be out of reach.
-    pub(crate) async fn wait_in(
-        &mut self,
-        work: &mut Work,
+    #[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, for each client")]
+    pub(crate) fn wait_in<'a>(
+        &'a mut self,
+        work: &'a mut Work,
         pool: &Rc<LocalPool>,
         target: Target,
         began: Instant,
-    ) -> Result<Leased, End> {
-        let pool = &self.with_room(target, pool, began);
+    ) -> impl Future<Output = Result<Leased, End>> + 'a {
+        let pool = self.with_room(target, pool, began);
         self.cell.set_doing(Doing::Waiting, began);
-        let queued = self.queue(work, pool).await?;
-        let now = Instant::now();
-        self.cell.set_doing(Doing::Active, now);
-        PoolStats::add_time(&pool.stats.wait_time, now - began);
-        match queued {
-            Ok(lease) if is_still_right(self.view(target), pool, target) => Ok(Ok(lease)),
-            Ok(lease) => {
-                lease.release();
-                aside(self.wait(work, target, began, Vec::new())).await
-            }
-            Err(Refused::Told(report)) => Ok(Err(report)),
-            Err(Refused::Unreachable(_)) => {
-                let avoid = vec![pool.shared.node.id.node];
-                aside(self.wait(work, target, began, avoid)).await
+        async move {
+            let queued = self.queue(work, &pool).await?;
+            let now = Instant::now();
+            self.cell.set_doing(Doing::Active, now);
+            PoolStats::add_time(&pool.stats.wait_time, now - began);
+            match queued {
+                Ok(lease) if is_still_right(self.view(target), &pool, target) => Ok(Ok(lease)),
+                Ok(lease) => {
+                    lease.release();
+                    aside(self.wait(work, target, began, Vec::new())).await
+                }
+                Err(Refused::Told(report)) => Ok(Err(report)),
+                Err(Refused::TooLate) => aside(self.too_late(&pool, now - began)).await,
+                Err(Refused::Unreachable(_)) => {
+                    let avoid = vec![pool.shared.node.id.node];
+                    aside(self.wait(work, target, began, avoid)).await
+                }
             }
         }
     }
@@ -206,6 +239,7 @@ impl Session {
                     break Ok(lease);
                 }
                 Err(Refused::Told(report)) => break Err(report),
+                Err(Refused::TooLate) => break self.too_late(&pool, began.elapsed()).await?,
                 Err(Refused::Unreachable(report)) => {
                     if began.elapsed() > self.patience(target) {
                         break Err(report);
@@ -243,17 +277,25 @@ impl Session {
     }
 
     /// Waits in a pool's queue. Whatever disturbs the client disturbs this too.
-    async fn queue(&mut self, work: &mut Work, pool: &Rc<LocalPool>) -> Result<Result<Lease, Refused>, End> {
-        if let Some(lease) = pool.try_lease() {
-            return Ok(Ok(lease));
-        }
-        let mut queued = pool.queue(&self.cell.waiter);
-        let outcome = poll_fn(|cx| {
-            if let Poll::Ready(granted) = queued.poll(cx) {
-                return Poll::Ready(Ok(Ok(granted)));
+    fn queue<'a>(
+        &'a mut self,
+        work: &'a mut Work,
+        pool: &Rc<LocalPool>,
+    ) -> impl Future<Output = Result<Result<Lease, Refused>, End>> + 'a {
+        let mut lease = pool.try_lease();
+        let mut queued = if lease.is_some() { None } else { Some(pool.queue(&self.cell.waiter)) };
+        poll_fn(move |cx| {
+            let granted = match &mut queued {
+                Some(queued) => queued.poll(cx),
+                None => lease.take().map_or(Poll::Pending, |lease| Poll::Ready(Ok(lease))),
+            };
+            if let Poll::Ready(granted) = granted {
+                queued = None;
+                return Poll::Ready(Ok(granted.map_err(Refused::by)));
             }
             if let Some(signal) = self.disturbance(cx) {
-                return Poll::Ready(Ok(Err(signal)));
+                queued = None;
+                return Poll::Ready(self.leave_queue(signal).map(Err));
             }
             // A client that vanishes leaves the queue; one that goes on talking is listened to as far as there is room.
             if work.up.has_room() {
@@ -264,25 +306,24 @@ impl Session {
                 }
             }
             Poll::Pending
-        });
-        let outcome = outcome.await;
-        drop(queued);
-        match outcome? {
-            Ok(Ok(lease)) => Ok(Ok(lease)),
-            Ok(Err(error)) if error.is_final() => Ok(Err(Refused::Told(Box::new(as_error(error.report()))))),
-            Ok(Err(error)) => Ok(Err(Refused::Unreachable(Box::new(as_error(error.report()))))),
-            Err(Signal::Cancel) => {
-                self.cell.clear_signal();
-                Ok(Err(Refused::Told(Box::new(canceled()))))
-            }
-            Err(Signal::WaitedTooLong) => {
-                self.cell.clear_signal();
-                let waited = self.cell.doing().1.elapsed();
-                let report = aside(crate::full::report(&self.core, pool, waited)).await;
-                Ok(Err(Refused::Told(Box::new(report))))
-            }
-            Err(signal) => Err(ended_by(signal)),
-        }
+        })
+    }
+
+    /// Somebody wants something of a client that waits.
+    #[cold]
+    fn leave_queue(&self, signal: Signal) -> Result<Refused, End> {
+        let refused = match signal {
+            Signal::Cancel => Refused::Told(Box::new(canceled())),
+            Signal::WaitedTooLong => Refused::TooLate,
+            signal => return Err(ended_by(signal)),
+        };
+        self.cell.clear_signal();
+        Ok(refused)
+    }
+
+    /// What a client is told that has waited as long as it may.
+    async fn too_late(&self, pool: &Rc<LocalPool>, waited: Duration) -> Result<Leased, End> {
+        Ok(Err(Box::new(crate::full::report(&self.core, pool, waited).await)))
     }
 
     /// There is no node for this target now: waits for a change of the cluster, up to the limit.
@@ -360,12 +401,36 @@ fn is_still_right(view: &SeenView, pool: &LocalPool, target: Target) -> bool {
     })
 }
 
+/// What comes of a choice of node.
+enum Chosen {
+    /// A connection.
+    Leased(Lease),
+    /// Its pool has none idle.
+    Full(Rc<LocalPool>),
+    /// The session would rather go on elsewhere.
+    Elsewhere,
+    /// None is known to have seen enough; this connection may turn out to.
+    Behind(Option<Lease>),
+    /// There is no node.
+    None,
+}
+
 /// Why no connection was granted.
 enum Refused {
     /// The client is told.
     Told(Box<ErrorReport>),
     /// The node can't be reached: another may.
     Unreachable(Box<ErrorReport>),
+    /// It has waited as long as it may.
+    TooLate,
+}
+
+impl Refused {
+    #[cold]
+    fn by(error: std::sync::Arc<ConnectError>) -> Self {
+        let report = Box::new(as_error(error.report()));
+        if error.is_final() { Self::Told(report) } else { Self::Unreachable(report) }
+    }
 }
 
 /// Whether the role of every node that is up is known: then waiting for the first probe is no use.
