@@ -1,11 +1,18 @@
 //! A server connection that is lost: what its client is told of what was under way there.
 
+use std::rc::Rc;
+
+use backend::LocalPool;
+use config::PoolMode;
 use sql::facts::{Facts, Kind};
 use wire::backend::TransactionStatus;
-use wire::{ErrorReport, Severity, SqlState};
+use wire::{ErrorReport, Severity, SqlState, encode};
 
-use crate::session::Held;
-use crate::work::Work;
+use crate::book::Begun;
+use crate::expect::Expect;
+use crate::gate::Gate;
+use crate::session::{End, Held, Session};
+use crate::work::{Left, Work};
 
 /// The server connection is of no use any more.
 #[derive(Debug)]
@@ -29,6 +36,86 @@ impl Broken {
             // That is known.
             Broken::Unusable | Broken::Protocol(_) => false,
         }
+    }
+}
+
+impl Session {
+    /// The server connection is of no use any more: the client is told what is known of its request, and stays.
+    #[cold]
+    pub(crate) fn server_lost(&mut self, work: &mut Work, broken: Broken) -> Result<(), End> {
+        let Some(mut held) = self.held.take() else { return Ok(()) };
+        self.note_left(&held);
+        self.cell.holds.borrow_mut().take();
+        let pool: Rc<LocalPool> = Rc::clone(held.lease.pool());
+        let pinned = self.book.pin.take().is_some() || self.book.mode == PoolMode::Session;
+        self.book.pinned_to = None;
+        self.book.for_good = None;
+        self.book.native = false;
+        self.book.shown = None;
+        self.book.watch = None;
+        self.book.until_write = None;
+        self.book.roll_back();
+        self.book.gate = Gate::Open;
+        if let Broken::Fatal(report) = &broken
+            && report.code == SqlState::PROTOCOL_VIOLATION
+        {
+            // What the client sent has put the server out of step: it is the client's connection that ends.
+            return Err(ErrorReport::clone(report).into());
+        }
+        let mut report = report(&broken, UnderWay::of(work, &held), &pool.shared.node.name);
+        if let Some(resolve) = &work.resolve {
+            report = resolve.correct(report, &pool.shared.node.name);
+        }
+        tracing::warn!(
+            user = %self.cell.user, database = %self.cell.database, node = %pool.shared.node.name, ?broken,
+            "a server connection was lost"
+        );
+        if broken.says_of_the_server() {
+            pool.shared.cluster.suspect(pool.shared.node.id.node);
+        }
+        pool.shared.catalog.wrote(std::mem::take(&mut self.book.wrote));
+        let torn = matches!(work.down_left, Left::Pass(n) if n > 0);
+        let answers = work.expects.count_ready();
+        let unsynced = held.lease.unsynced;
+        let unanswered = !work.expects.is_empty() && !work.expects.asks_for_id_by_itself();
+        let open =
+            held.in_transaction || (held.lease.status != TransactionStatus::Idle && held.lease.owed == 0);
+        let status = if open { TransactionStatus::Failed } else { AFTER_LOSS };
+        // Names that were being given when it was lost are free again.
+        let begun = work.names.take().map(Expect::Names);
+        let unanswered_messages =
+            begun.into_iter().chain(std::iter::from_fn(|| work.expects.pop())).collect();
+        self.book.undo(work, &mut held.lease, unanswered_messages);
+        drop(held);
+        work.down.drop_pending();
+        work.up.drop_unsent();
+        let rest_of_message = match work.up_left {
+            Left::Pass(n) | Left::Drop(n) => Left::Drop(n),
+        };
+        work.reset_request();
+        work.up_left = rest_of_message;
+        if torn {
+            return Err(End::Gone); // in the middle of a row nothing can be said any more
+        }
+        if pinned {
+            // What the session had there is lost; it must know.
+            return Err(report.with_severity(wire::Severity::Fatal).into());
+        }
+        for _ in 0..answers {
+            encode::error_response(work.down.inject(), &report);
+            encode::ready_for_query(work.down.inject(), status);
+        }
+        if unsynced || (answers == 0 && unanswered) {
+            encode::error_response(work.down.inject(), &report);
+            work.skipping = true;
+        }
+        if open {
+            // What the client still sends of this transaction is refused. If it was idle, its next statement learns
+            // why.
+            let told = answers > 0 || work.skipping;
+            self.book.begun = Some(Box::new(Begun::lost((!told).then_some(report))));
+        }
+        Ok(())
     }
 }
 

@@ -169,7 +169,7 @@ impl Session {
                     Err(report) => return aside(self.refuse(work, request, *report)).await,
                 }
                 if self.resolves {
-                    Box::pin(self.prepare_resolve(work)).await;
+                    aside(self.prepare_resolve(work)).await;
                     work.server_heard = false;
                     if self.held.is_none() {
                         continue;

@@ -65,7 +65,7 @@ impl Session {
             Ok(Err(report)) => {
                 // Something cancelled the question, or its time is over by the session's own statement_timeout.
                 tracing::debug!(%report, "a server connection could not be asked what is on it");
-                self.keep_unasked(&watch)
+                self.keep_unasked(watch)
             }
             Err(error) => {
                 tracing::debug!(%error, "a server connection was lost while it was asked what is on it");
@@ -79,9 +79,9 @@ impl Session {
         }
     }
 
-    /// Nobody knows what code has left: the session keeps its connection until that is known.
+    /// Nobody knows what code has left: the session keeps its connection until that is known, and what it was that left it.
     #[cold]
-    fn keep_unasked(&mut self, watch: &Watch) -> Result<(), End> {
+    fn keep_unasked(&mut self, watch: Box<Watch>) -> Result<(), End> {
         let Some(held) = self.held.as_mut().filter(|_| watch.may_have_left() || self.book.pin.is_some())
         else {
             return Ok(());
@@ -91,7 +91,7 @@ impl Session {
             self.book.for_good.get_or_insert(reason);
             held.lease.spent = true;
         }
-        self.book.ask();
+        self.book.watch = Some(watch);
         if self.book.pinned_to.is_none() {
             let place = PinnedTo::take(&held.lease.handle.pool);
             self.book.pinned_to = Some(place.map_err(|limit| no_place(limit, reason))?);

@@ -32,10 +32,14 @@ pub(super) async fn examine(
     let epoch = core.context.code_epoch();
     let known = core.learned_code.borrow().map(&pool, epoch).is_some();
     if !known {
-        let rows = witness::ask(server, SOURCES, out, listens).await?.unwrap_or_else(|report| {
-            tracing::debug!(%report, "the code of a database could not be read");
-            CodeMap::unread()
-        });
+        let rows = match witness::ask(server, SOURCES, out, listens).await? {
+            Ok(rows) => rows,
+            Err(report) if is_for_good(&report) => {
+                tracing::debug!(%report, "the code of a database can't be read");
+                CodeMap::unread()
+            }
+            Err(report) => return Ok(Err(report)),
+        };
         if core.learned_code.borrow_mut().read_map(&pool, epoch, &rows) {
             core.reads_run_code.set(true);
         }
@@ -59,6 +63,11 @@ pub(super) async fn examine(
     learn_spellings(core, server, &found, out, listens).await?;
     let changed = differences(core, server, &found);
     Ok(Ok(Answer { found, changed, keeps }))
+}
+
+/// Whether a question will fail the same way the next time: for lack of a right, or of what it names.
+fn is_for_good(report: &ErrorReport) -> bool {
+    ["42", "0A"].contains(&report.code.class())
 }
 
 /// How the server spells what clients have said: only it knows that `65536` is `64MB`.
