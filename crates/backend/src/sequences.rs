@@ -60,20 +60,21 @@ impl SequenceUse {
         let follows = match owner.lately {
             _ if !owner.is_only(session) => Lately::Wrote, // it would have been worth it
             Lately::Nothing => owner.before,
-            Lately::Wrote | Lately::Called | Lately::Asked => Lately::Nothing, // in the same transaction
+            Lately::Wrote | Lately::Called | Lately::CalledByNew | Lately::Asked => Lately::Nothing, // in the same transaction
         };
         self.save(follows);
         owner.lately = Lately::Asked;
         owner.kept = None;
     }
 
-    /// A text says that this session calls nextval or setval, on the connection of this owner.
+    /// A text says that this session calls nextval or setval, on the connection of this owner. `may_ask`: it hasn't done so
+    /// often without asking.
     #[cold]
-    pub fn note_call(&self, owner: &mut SequenceOwner, session: u32) {
+    pub fn note_call(&self, owner: &mut SequenceOwner, session: u32, may_ask: bool) {
         if owner.is_only(session) && owner.lately == Lately::Nothing && owner.before == Lately::Asked {
             self.save(Lately::Asked); // whoever asks between its calls needs the connection for those too
         }
-        owner.note(session, Lately::Called);
+        owner.note(session, if may_ask { Lately::CalledByNew } else { Lately::Called });
     }
 
     /// Something has followed for which a connection was kept, or would have been better.
@@ -88,7 +89,7 @@ impl SequenceUse {
         match lately {
             Lately::Nothing => None,
             Lately::Wrote => Some(&self.after_write),
-            Lately::Called => Some(&self.after_call),
+            Lately::Called | Lately::CalledByNew => Some(&self.after_call),
             Lately::Asked => Some(&self.after_question),
         }
     }
@@ -96,10 +97,8 @@ impl SequenceUse {
     /// Whether a connection is to be kept for its session, after what that did.
     fn keeps(&self, lately: Lately) -> bool {
         let less = |saved: u32| saved.checked_sub(1);
-        self.is_known()
-            && self
-                .saved(lately)
-                .is_some_and(|saved| saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok())
+        let pays = |saved: &AtomicU32| saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        self.is_known() && (lately == Lately::CalledByNew || self.saved(lately).is_some_and(pays))
     }
 
     /// Somebody has asked.
@@ -142,6 +141,8 @@ pub enum Lately {
     Wrote,
     /// It has said so.
     Called,
+    /// Likewise, and it hasn't done so often without asking: it may be one that asks, whatever others do.
+    CalledByNew,
     /// It has asked for what that gave.
     Asked,
 }
@@ -283,7 +284,7 @@ mod tests {
             owner = SequenceOwner::default();
             owner.note(7, Lately::Wrote);
         }
-        uses.note_call(&mut owner, 7);
+        uses.note_call(&mut owner, 7, false);
         let until = owner.keep(&uses);
         assert!(until.is_some());
         owner.note(7, Lately::Wrote);
@@ -291,9 +292,27 @@ mod tests {
         for _ in 0..100 {
             uses.note_question(&mut owner, 7);
             assert!(owner.keep(&uses).is_some());
-            uses.note_call(&mut owner, 7);
+            uses.note_call(&mut owner, 7, false);
             assert!(owner.keep(&uses).is_some());
         }
+    }
+
+    #[test]
+    fn who_has_called_a_few_times_is_kept_whatever_others_call() {
+        let uses = SequenceUse::default();
+        let mut owner = SequenceOwner::default();
+        uses.note_call(&mut owner, 7, true);
+        assert!(owner.keep(&uses).is_none(), "nobody has asked");
+        uses.note();
+        loop {
+            let mut other = SequenceOwner::default();
+            uses.note_call(&mut other, 8, false);
+            if other.keep(&uses).is_none() {
+                break;
+            }
+        }
+        uses.note_call(&mut owner, 7, true);
+        assert!(owner.keep(&uses).is_some());
     }
 
     #[test]

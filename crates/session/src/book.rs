@@ -86,6 +86,8 @@ pub(crate) struct Book {
     pub(crate) for_good: Option<PinReason>,
     /// Where it may have called nextval last.
     pub(crate) wrote_at: Option<WroteAt>,
+    /// How often it has said nextval since it asked what that gave.
+    pub(crate) calls: u8,
     /// The request in hand calls currval or lastval.
     pub(crate) asks_currval: bool,
     /// What its connection is to be asked when it is at rest.

@@ -19,6 +19,9 @@ use crate::work::{Planned, Work};
 /// Where the session's nextval may have been called last: pool and backend.
 pub(crate) type WroteAt = (u64, u32);
 
+/// A session that has said nextval so often without asking what that gave is taken for one that doesn't ask.
+const UNASKED: u8 = 16;
+
 impl Book {
     /// A text is being sent that may call nextval.
     #[inline]
@@ -31,7 +34,11 @@ impl Book {
             match facts.hidden.nextval {
                 Nextval::No | Nextval::Hardly => sequences.note(self.pid, Lately::Nothing),
                 Nextval::Likely => sequences.note(self.pid, Lately::Wrote),
-                Nextval::Named => handle.pool.sequences.note_call(sequences, self.pid),
+                Nextval::Named => {
+                    let may_ask = self.calls < UNASKED;
+                    self.calls = self.calls.saturating_add(1);
+                    handle.pool.sequences.note_call(sequences, self.pid, may_ask);
+                }
             }
         }
     }
@@ -57,7 +64,7 @@ impl Book {
     /// # Errors
     /// 55000 if that may have been given to another session, or isn't there any more.
     #[inline]
-    pub(crate) fn allow_currval(&self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
+    pub(crate) fn allow_currval(&mut self, facts: &Facts, server: &mut Server) -> Result<(), ErrorReport> {
         match facts.hidden.currval {
             Currval::No => Ok(()),
             currval => self.check_currval(currval, server),
@@ -65,9 +72,10 @@ impl Book {
     }
 
     #[cold]
-    fn check_currval(&self, currval: Currval, server: &mut Server) -> Result<(), ErrorReport> {
+    fn check_currval(&mut self, currval: Currval, server: &mut Server) -> Result<(), ErrorReport> {
         let Server { sequences, handle, .. } = server;
         handle.pool.sequences.note_question(sequences, self.pid);
+        self.calls = 0;
         let is_last = self.wrote_last_on(server);
         if (server.sequences.is_only(self.pid) && is_last) || self.mode == PoolMode::Session {
             return Ok(());

@@ -168,6 +168,7 @@ fn open_book(
         for_good: None,
         watch: None,
         wrote_at: None,
+        calls: 0,
         asks_currval: false,
         pinned_to: None,
         catalogs: Default::default(),
