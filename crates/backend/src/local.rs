@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use config::Balance;
 use route::Latency;
-use wire::backend::TransactionStatus;
 
 use crate::budget::TURN;
 use crate::connect::{ConnectError, connect};
@@ -23,11 +22,9 @@ use crate::core::CorePools;
 use crate::lease::Lease;
 use crate::link::Link;
 use crate::local::lending::Lending;
-use crate::sequences::SequenceOwner;
 use crate::server::{Handle, Idle, Server};
 use crate::settings::{Parameters, Settings};
 use crate::shared::{NoRight, Right, SharedPool};
-use crate::statement::PreparedSet;
 use crate::stats::PoolStats;
 
 /// One core's side of a pool.
@@ -438,39 +435,25 @@ impl LocalPool {
             self.shared.cluster.suspect(node);
         }
         let parameters = core.intern_parameters(Parameters::reported(connected.parameters));
-        let server = Server {
-            stream: Link::new(connected.stream, right),
-            status: TransactionStatus::Idle,
-            owed: 0,
-            torn: false,
-            unsynced: false,
-            copy_in: false,
-            read_committed: None,
-            lineage: crate::fate::Told::Unasked,
-            doubt: false,
-            sweep: false,
-            notified: false,
-            spent: false,
-            sender: self.shared.cluster.listeners.senders.enter(node, connected.pid),
-            sequences: SequenceOwner::default(),
-            applied: core.intern_settings(Settings::default()),
-            at_login: Rc::clone(&parameters),
-            parameters,
-            prepared: PreparedSet::default(),
-            unnamed: None,
-            handle: Rc::new(Handle {
-                pool: Arc::clone(&self.shared),
-                pid: connected.pid,
-                key: connected.key,
-                address: connected.address,
-                opened: now,
-                cancels: Cell::new(0),
-                standby: Cell::new(standby),
-            }),
-            // Up to a tenth earlier, by the backend's pid: connections opened together don't end together.
-            expires: lifetime.map(|life| now + life - life / 1000 * (connected.pid % 100)),
-            idle_since: now,
+        let handle = Handle {
+            pool: Arc::clone(&self.shared),
+            pid: connected.pid,
+            key: connected.key,
+            address: connected.address,
+            opened: now,
+            cancels: Cell::new(0),
+            standby: Cell::new(standby),
         };
+        let server = Server::at_rest(
+            Link::new(connected.stream, right),
+            handle,
+            self.shared.cluster.listeners.senders.enter(node, connected.pid),
+            core.intern_settings(Settings::default()),
+            Rc::clone(&parameters),
+            parameters,
+            // Up to a tenth earlier, by the backend's pid: connections opened together don't end together.
+            lifetime.map(|life| now + life - life / 1000 * (connected.pid % 100)),
+        );
         self.stats.opened.set(self.stats.opened.get() + 1);
         Box::new(server).prove_clean().map_err(|_| ConnectError::closed())
     }

@@ -124,6 +124,42 @@ impl Handle {
 pub struct Idle(Box<Server>);
 
 impl Server {
+    /// A connection at rest that nothing is known to be left on, but what `applied` and `parameters` say.
+    pub(crate) fn at_rest(
+        stream: Link,
+        handle: Handle,
+        sender: Sender,
+        applied: Rc<Settings>,
+        parameters: Rc<Parameters>,
+        at_login: Rc<Parameters>,
+        expires: Option<Instant>,
+    ) -> Self {
+        Self {
+            stream,
+            status: TransactionStatus::Idle,
+            owed: 0,
+            torn: false,
+            unsynced: false,
+            copy_in: false,
+            read_committed: None,
+            lineage: crate::fate::Told::Unasked,
+            doubt: false,
+            sweep: false,
+            notified: false,
+            spent: false,
+            sender,
+            sequences: SequenceOwner::default(),
+            applied,
+            parameters,
+            at_login,
+            prepared: PreparedSet::default(),
+            unnamed: None,
+            handle: Rc::new(handle),
+            expires,
+            idle_since: Instant::now(),
+        }
+    }
+
     /// The proof: no transaction, no answer due, no half message, no COPY, no cancel under way, no state of a session.
     /// On any doubt the connection is given back as it is, and dropping it closes it.
     pub fn prove_clean(self: Box<Self>) -> Result<Idle, Box<Server>> {

@@ -14,7 +14,6 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use wire::backend::TransactionStatus;
 
 use super::LocalPool;
 use crate::core::CorePools;
@@ -253,40 +252,25 @@ impl Loan {
     }
 
     fn unpack(self, core: &CorePools) -> Option<Server> {
-        let Self { prepared, unnamed, notified, sender, pid, key, address, opened, expires, right, .. } =
-            self;
-        let pool = Arc::clone(right.pool());
-        Some(Server {
-            stream: Link::new(self.stream.attach().ok()?, right),
-            status: TransactionStatus::Idle,
-            owed: 0,
-            torn: false,
-            unsynced: false,
-            copy_in: false,
-            read_committed: None,
-            lineage: crate::fate::Told::Unasked,
-            doubt: false,
-            sweep: false,
-            notified,
-            spent: false,
-            sender,
-            sequences: self.sequences,
-            applied: core.intern_settings(self.applied),
-            parameters: core.intern_parameters(self.parameters),
-            at_login: core.intern_parameters(self.at_login),
-            prepared,
-            unnamed,
-            handle: Rc::new(Handle {
-                pool,
-                pid,
-                key,
-                address,
-                opened,
-                cancels: Cell::new(0),
-                standby: Cell::new(self.standby),
-            }),
-            expires,
-            idle_since: Instant::now(),
-        })
+        let Self { prepared, unnamed, notified, sequences, right, .. } = self;
+        let handle = Handle {
+            pool: Arc::clone(right.pool()),
+            pid: self.pid,
+            key: self.key,
+            address: self.address,
+            opened: self.opened,
+            cancels: Cell::new(0),
+            standby: Cell::new(self.standby),
+        };
+        let server = Server::at_rest(
+            Link::new(self.stream.attach().ok()?, right),
+            handle,
+            self.sender,
+            core.intern_settings(self.applied),
+            core.intern_parameters(self.parameters),
+            core.intern_parameters(self.at_login),
+            self.expires,
+        );
+        Some(Server { notified, sequences, prepared, unnamed, ..server })
     }
 }
